@@ -1,0 +1,69 @@
+"""``attune runs``: what was run, with scores."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from ..recipe.messages import join, say
+from .plan import AsJson
+
+Folder = Annotated[str, typer.Argument(metavar="DIR", show_default=False)]
+
+
+def runs(folder: Folder = "runs", as_json: AsJson = False) -> None:
+    """What was run, with scores. | 列出运行过的训练及其得分。"""
+    from ..evaluation.runs import list_runs
+    from .show import json_text, table
+
+    found = list_runs(folder)
+    if as_json:
+        print(json_text(found))
+    elif not found:
+        print(say("No runs in {folder}.", "{folder} 中没有运行。", folder=folder))
+    else:
+        headers = [
+            say("run", "运行"),
+            say("state", "状态"),
+            say("step", "步"),
+            say("loss", "损失"),
+            say("held out", "留出"),
+            say("scores", "得分"),
+            say("date", "日期"),
+        ]
+        table(headers, [_row(run) for run in found])
+
+
+def _row(run: dict[str, Any]) -> list[str]:
+    return [
+        run["name"],
+        run["state"],
+        _of(run["step"], run["num_steps"]),
+        _figure(run["loss"]),
+        _figure(run["held_out_loss"]),
+        run["problem"] or _scores(run["scores"]),
+        (run["date"] or "")[:16].replace("T", " "),
+    ]
+
+
+def _scores(scores: dict[str, Any]) -> str:
+    """The newest evaluation in a line: ``test: exact match 81.3%, ROUGE-L 90.2%``."""
+    if not scores:
+        return ""
+    newest = max(scores.values(), key=lambda entry: str(entry["date"]))
+    labels = {"exact_match": say("exact match", "完全匹配"), "rouge_l": "ROUGE-L"}
+    found = [
+        f"{label} {newest['scores'][name]['mean']:.1%}"
+        for name, label in labels.items()
+        if name in newest["scores"]
+    ]
+    return f"{newest['data']}: {join(found)}" if found else str(newest["data"])
+
+
+def _of(step: int | None, num_steps: int | None) -> str:
+    return "" if step is None else f"{step}/{num_steps}" if num_steps else str(step)
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"

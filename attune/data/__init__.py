@@ -1,0 +1,1 @@
+"""From files to token ids: reading, formats, templates, encoding, layout and packing."""

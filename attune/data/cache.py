@@ -1,0 +1,171 @@
+"""Encoded examples as flat arrays on disk, memory-mapped, found again by the hash of all that made them.
+
+    ids       int32 [tokens]        every example's tokens, prompt then branches, end to end
+    learn     bool  [tokens]        which of them are learnt
+    segments  int64 [segments + 1]  where each prompt and branch begins
+    examples  int64 [examples + 1]  where each example's segments begin; the first of them is the prompt
+    origins   int64 [examples, 2]   the file (an index) and the row (from 1) each example comes from
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .layout import Segments
+
+FORMAT = 1
+"""Raised whenever encoding changes what it writes, so that no stale cache is read."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """A data set of encoded examples. Arrays as in the head of the file."""
+
+    ids: NDArray[np.int32]
+    learn: NDArray[np.bool_]
+    segments: NDArray[np.int64]
+    examples: NDArray[np.int64]
+    origins: NDArray[np.int64]
+    files: tuple[str, ...] = ()
+    """The names that the file indices of ``origins`` stand for."""
+
+    def __len__(self) -> int:
+        return len(self.examples) - 1
+
+    def __getitem__(self, index: int) -> Segments:
+        first, last = int(self.examples[index]), int(self.examples[index + 1])
+        bounds = self.segments[first : last + 1].tolist()
+        spans = list(zip(bounds, bounds[1:], strict=False))
+        prompt = self.ids[spans[0][0] : spans[0][1]].tolist()
+        branches = tuple((self.ids[a:b].tolist(), self.learn[a:b].tolist()) for a, b in spans[1:])
+        return Segments(prompt, branches)
+
+    @cached_property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of each example, ``[examples]``."""
+        edges = self.segments[self.examples]
+        return np.diff(edges)
+
+    @cached_property
+    def num_learnt(self) -> NDArray[np.int64]:
+        """Learnt tokens of each example, ``[examples]`` (the first token of a text without a prompt is not one)."""
+        running = np.concatenate(([0], np.cumsum(self.learn, dtype=np.int64)))
+        edges = self.segments[self.examples]
+        counts = np.diff(running[edges])
+        has_prompt = self.segments[self.examples[:-1] + 1] > edges[:-1]
+        first_is_learnt = self.learn[np.minimum(edges[:-1], max(len(self.learn) - 1, 0))] if len(self.learn) else 0
+        learnt: NDArray[np.int64] = counts - (~has_prompt & first_is_learnt)
+        return learnt
+
+    def where(self, indices: Sequence[int]) -> list[str]:
+        """``file row n`` of each of the examples, each once, in order."""
+        pairs = sorted({(int(file), int(row)) for file, row in self.origins[list(indices)]})
+        return [f"{self.files[file] if file < len(self.files) else ''}:{row}" for file, row in pairs]
+
+    @classmethod
+    def build(cls, examples: Iterable[Segments], origins: Sequence[tuple[int, int]] = ()) -> Store:
+        """Lays examples into arrays; without ``origins`` they are rows 1, 2, … of file 0."""
+        ids: list[NDArray[np.int32]] = []
+        learn: list[NDArray[np.bool_]] = []
+        lengths: list[int] = []
+        counts: list[int] = []
+        for example in examples:
+            parts = [(example.prompt, [False] * len(example.prompt)), *example.branches]
+            for tokens, marks in parts:
+                ids.append(np.asarray(tokens, dtype=np.int32))
+                learn.append(np.asarray(marks, dtype=np.bool_))
+                lengths.append(len(tokens))
+            counts.append(len(parts))
+        return cls(
+            np.concatenate(ids) if ids else np.zeros(0, np.int32),
+            np.concatenate(learn) if learn else np.zeros(0, np.bool_),
+            np.concatenate(([0], np.cumsum(lengths, dtype=np.int64))).astype(np.int64),
+            np.concatenate(([0], np.cumsum(counts, dtype=np.int64))).astype(np.int64),
+            np.asarray(origins or [(0, row) for row in range(1, len(counts) + 1)], np.int64).reshape(-1, 2),
+        )
+
+    @classmethod
+    def join(cls, parts: Sequence[Store]) -> Store:
+        """Several stores end to end."""
+        if not parts:
+            return cls.build(())
+        tokens = np.cumsum([0, *(len(part.ids) for part in parts)])
+        segments = np.cumsum([0, *(len(part.segments) - 1 for part in parts)])
+        return cls(
+            np.concatenate([part.ids for part in parts]),
+            np.concatenate([part.learn for part in parts]),
+            np.concatenate([[0], *(part.segments[1:] + shift for part, shift in zip(parts, tokens, strict=False))]).astype(np.int64),
+            np.concatenate([[0], *(part.examples[1:] + shift for part, shift in zip(parts, segments, strict=False))]).astype(np.int64),
+            np.concatenate([part.origins for part in parts]),
+        )
+
+    def digest(self) -> str:
+        """SHA-256 of the content: two runs with equal digests see the same tokens in the same places."""
+        sha = hashlib.sha256()
+        for array in (self.ids, self.learn, self.segments, self.examples):
+            sha.update(np.ascontiguousarray(array).tobytes())
+        return sha.hexdigest()
+
+
+_ARRAYS = ("ids", "learn", "segments", "examples", "origins")
+
+
+def key(**parts: Any) -> str:
+    """The name of a cache entry: a hash of everything that decides its content."""
+    text = json.dumps({"format": FORMAT, **parts}, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def folder(cache_dir: str | None) -> Path:
+    """Where entries live: ``cache_dir``, else the user's cache."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attune"
+    return Path(cache_dir) if cache_dir else base
+
+
+def write(place: Path, stores: dict[str, Store], meta: dict[str, Any]) -> None:
+    """Writes an entry atomically: a reader sees all of it or none."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=place.parent))
+    try:
+        for name, store in stores.items():
+            for array in _ARRAYS:
+                np.save(temporary / f"{name}.{array}.npy", getattr(store, array), allow_pickle=False)
+        (temporary / "meta.json").write_text(json.dumps(meta, ensure_ascii=False), encoding="utf-8")
+        try:
+            temporary.rename(place)
+        except OSError:
+            # Another process has written the same entry meanwhile: it is equal by construction.
+            if not (place / "meta.json").is_file():
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def read(place: Path, names: Sequence[str]) -> tuple[dict[str, Store], dict[str, Any]] | None:
+    """The entry at ``place``, memory-mapped, or None where there is none (or a damaged one)."""
+    try:
+        meta = json.loads((place / "meta.json").read_text(encoding="utf-8"))
+        stores = {
+            name: Store(*(_map(place / f"{name}.{array}.npy") for array in _ARRAYS)) for name in names
+        }
+    except (OSError, ValueError):
+        return None
+    return stores, meta
+
+
+def _map(path: Path) -> NDArray[Any]:
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    assert isinstance(array, np.ndarray)
+    return array

@@ -1,0 +1,15 @@
+"""One file a row format; the file is the registration.
+
+A format file has
+
+- ``KIND``: what its rows become, ``"conversation"`` or ``"text"``;
+- ``NEEDS``: the columns without which a row is not of this format: a tuple of groups, one name of each group
+  must be there. ``BARE_LIST`` and ``BARE_TEXT`` stand for a row that is no object;
+- ``ALSO``: groups of the same kind that it reads besides, where they are there;
+- ``SAMPLE``: a few rows: test fixture, example of the documentation, preview;
+- ``to_example(row)``: the example. Raises RowError with a reason in the person's language.
+
+Of the names in a group, a format reads the first that is there. Where several formats fit a row, the one that
+reads more of its columns is meant. A column that is null counts as absent. ``contract.FormatContract`` tests
+any format.
+"""

@@ -1,0 +1,36 @@
+"""Plain text for pretraining: ``text``, ``content`` or ``document``; or the row itself is the text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...recipe.messages import say
+from ..examples import RowError, Text
+from ._row import BARE_TEXT, first
+from ._row import text as as_text
+
+KIND = "text"
+_NAMES = ("text", "content", "document")
+NEEDS = ((*_NAMES, BARE_TEXT),)
+ALSO: tuple[tuple[str, ...], ...] = ()
+SAMPLE: list[dict[str, str] | str] = [{"text": "Dumplings are boiled, steamed or fried."}, "小笼包要趁热吃。"]
+
+
+def to_example(row: dict[str, Any] | str) -> Text:
+    """Raises RowError for an empty text and for a cell that is no text."""
+    if isinstance(row, str):
+        found = row
+    else:
+        if "role" in row:
+            raise RowError(
+                say(
+                    "the row has a role: it is one turn of a conversation. Put the turns of a conversation "
+                    "into one list.",
+                    "该行有 role，是对话中的一轮。请把同一对话的各轮放进一个列表。",
+                )
+            )
+        name = first(row, _NAMES) or _NAMES[0]
+        found = as_text(row.get(name), name)
+    if not found.strip():
+        raise RowError(say("the text is empty.", "文本为空。"))
+    return Text(found)

@@ -1,0 +1,137 @@
+"""Where each prompt and branch lies in a row of tokens without padding, and the batch that carries it.
+
+Legend of shape suffixes: ``t`` tokens of the row, ``n`` learnt tokens, ``s`` segments.
+
+A segment is a run of tokens that attends to itself, causally, and to all of its parent. A prompt has no parent;
+a branch's parent is its prompt. An example with a single branch needs no border between the two and is laid as
+one segment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Segments in the order in which they lie; a parent stands before its children."""
+
+    lengths: tuple[int, ...]
+    parents: tuple[int, ...]
+    """For each segment the index of its parent, or -1."""
+
+    def __post_init__(self) -> None:
+        assert len(self.lengths) == len(self.parents)
+        assert all(-1 <= parent < place for place, parent in enumerate(self.parents))
+        assert all(parent < 0 or self.parents[parent] < 0 for parent in self.parents), "two levels at most"
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(self.lengths)
+
+    @property
+    def is_flat(self) -> bool:
+        """True where no segment has a parent: plain causal attention segment by segment."""
+        return all(parent < 0 for parent in self.parents)
+
+    def positions(self) -> torch.Tensor:
+        """Position ids ``[t]``: they restart at each prompt and continue from it in each branch."""
+        runs = []
+        for length, parent in zip(self.lengths, self.parents, strict=True):
+            start = self.lengths[parent] if parent >= 0 else 0
+            runs.append(torch.arange(start, start + length))
+        return torch.cat(runs) if runs else torch.zeros(0, dtype=torch.long)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One forward pass: a pack of whole examples.
+
+    ``ids`` [t]; ``positions`` [t]; ``sources`` [n]: the place in the row whose hidden state predicts the learnt
+    token; ``targets`` [n]: that token; ``branches`` [n]: the branch it belongs to, counted over the pack;
+    ``rows``: the example of each branch, by its index in the data set.
+    """
+
+    ids: torch.Tensor
+    positions: torch.Tensor
+    layout: Layout
+    sources: torch.Tensor
+    targets: torch.Tensor
+    branches: torch.Tensor
+    rows: tuple[int, ...]
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.ids)
+
+    @property
+    def num_learnt(self) -> int:
+        return len(self.targets)
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on ``device``."""
+        moved = (t.to(device, non_blocking=True) for t in (self.ids, self.positions))
+        ids, positions = moved
+        sources, targets, branches = (
+            t.to(device, non_blocking=True) for t in (self.sources, self.targets, self.branches)
+        )
+        return Batch(ids, positions, self.layout, sources, targets, branches, self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """One encoded example: the prompt's ids, and for each branch its ids and which of them are learnt."""
+
+    prompt: Sequence[int]
+    branches: Sequence[tuple[Sequence[int], Sequence[bool]]]
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.prompt) + sum(len(ids) for ids, _ in self.branches)
+
+
+def lay(examples: Sequence[tuple[int, Segments]]) -> Batch:
+    """Lays examples (with their index) end to end. A learnt token needs something before it: the first token of
+    an example without a prompt is never a target.
+    """
+    ids: list[int] = []
+    lengths: list[int] = []
+    parents: list[int] = []
+    sources: list[int] = []
+    targets: list[int] = []
+    branch_of: list[int] = []
+    rows: list[int] = []
+    for row, example in examples:
+        shared = len(example.branches) > 1 and len(example.prompt) > 0
+        prompt_end = len(ids) + len(example.prompt)
+        parent = len(lengths) if shared else -1
+        if shared:
+            lengths.append(len(example.prompt))
+            parents.append(-1)
+        ids.extend(example.prompt)
+        for branch_ids, learn in example.branches:
+            start = len(ids)
+            for place, (token, is_learnt) in enumerate(zip(branch_ids, learn, strict=True)):
+                before = start + place - 1 if place else prompt_end - 1
+                if is_learnt and (place or len(example.prompt)):
+                    sources.append(before)
+                    targets.append(token)
+                    branch_of.append(len(rows))
+            ids.extend(branch_ids)
+            lengths.append(len(branch_ids) if shared or not len(example.prompt) else len(example.prompt) + len(branch_ids))
+            parents.append(parent)
+            rows.append(row)
+    layout = Layout(tuple(lengths), tuple(parents))
+    as_tensor = torch.tensor
+    return Batch(
+        ids=as_tensor(ids, dtype=torch.long),
+        positions=layout.positions(),
+        layout=layout,
+        sources=as_tensor(sources, dtype=torch.long),
+        targets=as_tensor(targets, dtype=torch.long),
+        branches=as_tensor(branch_of, dtype=torch.long),
+        rows=tuple(rows),
+    )

@@ -1,0 +1,275 @@
+"""From the sources of a recipe to examples; every row is accounted for: used, or rejected with its reason."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..recipe.errors import AttuneError, DataError
+from ..recipe.messages import say
+from ..recipe.schema import Source
+from . import durable
+from .check import check
+from .examples import Example, Origin, Rejected, RowError
+from .formats._row import columns, kind_of
+from .places import files_of, hub_rows, is_hub
+from .read import Row, RowStream, rows
+from .recognise import Format, recognise, unfit
+
+_FIRST = 50
+"""Rows by which the format of a file is recognised."""
+
+OnProgress = Callable[[str, int, int], None]
+"""``(file, bytes read of all files, bytes of all files)``; the last call has both equal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A row that is used, but not as it stands in the file, and what was changed."""
+
+    origin: Origin
+    change: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileReport:
+    """One file: what it is and what became of its rows (before the source's weight)."""
+
+    path: str
+    container: str
+    format: str
+    encoding: str | None
+    is_compressed: bool
+    num_rows: int
+    num_used: int
+    num_rejected: int
+    num_changed: int
+    sha256: str
+    ignored: tuple[str, ...]
+    """Columns of the first rows that the format does not read."""
+
+
+@dataclass(slots=True)
+class Loaded:
+    """All that the sources gave; ``origins`` is parallel to ``examples``."""
+
+    examples: list[Example] = field(default_factory=list)
+    origins: list[Origin] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    changed: list[Changed] = field(default_factory=list)
+    files: list[FileReport] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """Sentences for the person: an encoding that was guessed, files passed over."""
+
+    @property
+    def num_rows(self) -> int:
+        """Rows in all files, used or not, before weights."""
+        return sum(file.num_rows for file in self.files)
+
+
+def load(
+    sources: Sequence[Source], kind: str, *, seed: int = 0, on_progress: OnProgress | None = None
+) -> Loaded:
+    """Reads all sources. ``kind``: ``"conversation"`` or ``"text"``; ``seed`` decides what a weight like 0.5
+    takes.
+
+    Raises one DataError with the problems of all files.
+    """
+    loaded = Loaded()
+    problems: list[str] = []
+    named: list[tuple[Source, list[str]]] = []
+    for source in sources:
+        with _gathering(problems):
+            named.append((source, files_of(source, kind, loaded.notes)))
+    progress = _Progress([path for _, paths in named for path in paths], on_progress)
+    for place, (source, paths) in enumerate(named):
+        before = len(loaded.examples)
+        for path in paths:
+            with _gathering(problems):
+                _load_file(path, source, kind, loaded, progress)
+        _weigh(loaded, before, source.weight, f"{seed}/{place}/{source.path}")
+    if problems:
+        raise DataError(problems)
+    return loaded
+
+
+def check_share(loaded: Loaded, max_share: float) -> None:
+    """Raises DataError where more than ``max_share`` of the rows were rejected, or none is left."""
+    num_rows, num_rejected = loaded.num_rows, len(loaded.rejected)
+    if num_rejected <= max_share * num_rows and loaded.examples:
+        return
+    head = say(
+        "{num} of {total} rows ({share:.1%}) cannot be used; allowed are {allowed:.1%} "
+        "(data.max_rejected_share):",
+        "{total} 行中有 {num} 行（{share:.1%}）无法使用；允许的比例是 "
+        "{allowed:.1%}（data.max_rejected_share）：",
+        num=f"{num_rejected:,}",
+        total=f"{num_rows:,}",
+        share=num_rejected / max(1, num_rows),
+        allowed=max_share,
+    )
+    groups: dict[str, list[Rejected]] = {}
+    for row in loaded.rejected:
+        groups.setdefault(_reason_without_numbers(row.reason), []).append(row)
+    largest = sorted(groups.values(), key=len, reverse=True)
+    lines = [_group(group) for group in largest[:5]]
+    if len(largest) > 5:
+        rest = sum(len(group) for group in largest[5:])
+        lines.append(say("  {rest} rows for other reasons", "  另有 {rest} 行因其他原因", rest=rest))
+    cure = say(
+        "Correct these rows, or allow more: data.max_rejected_share={share}",
+        "请修正这些行，或放宽比例：data.max_rejected_share={share}",
+        share=f"{min(1.0, num_rejected / max(1, num_rows) + 0.005):.2f}",
+    )
+    raise DataError("\n".join([head, *lines, cure] if loaded.examples else [head, *lines]))
+
+
+def write_rejected(rejected: Sequence[Rejected], path: str | Path) -> None:
+    """Writes one JSON object a line (path, row, reason, value); the file appears whole or not at all."""
+    entries = ({**asdict(row.origin), "reason": row.reason, "value": row.value} for row in rejected)
+    lines = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
+    # A rejected row may hold half characters, which UTF-8 cannot write.
+    durable.write_text(Path(path), lines.encode("utf-8", "backslashreplace").decode("utf-8"))
+
+
+@contextmanager
+def _gathering(problems: list[str]) -> Iterator[None]:
+    """Goes on with the next file, so that all problems are told at once."""
+    try:
+        yield
+    except AttuneError as error:
+        problems += error.problems
+
+
+class _Progress:
+    """Counts bytes over all files."""
+
+    def __init__(self, paths: list[str], tell: OnProgress | None) -> None:
+        self._tell = tell
+        self._total = sum(Path(path).stat().st_size for path in paths if Path(path).is_file()) if tell else 0
+        self._done = 0
+
+    def within(self, stream: RowStream) -> None:
+        if self._tell and stream.num_rows % 1000 == 0:
+            self._tell(stream.path, min(self._total, self._done + stream.position()), self._total)
+
+    def end(self, stream: RowStream) -> None:
+        self._done += stream.size
+        if self._tell:
+            self._tell(stream.path, self._done, self._total)
+
+
+def _load_file(path: str, source: Source, kind: str, loaded: Loaded, progress: _Progress) -> None:
+    stream = hub_rows(source) if is_hub(path) else rows(path, source.encoding)
+    start = iter(stream)
+    first = list(itertools.islice(start, _FIRST))
+    if not first:
+        raise DataError(say("{path}: the file holds no rows.", "{path}：文件中没有数据行。", path=path))
+    known = recognise(path, [value for _, value in first], kind, source.format)
+    used, changed, rejected = len(loaded.examples), len(loaded.changed), len(loaded.rejected)
+    for number, value in itertools.chain(first, start):
+        _take(Origin(path, number), value, known, loaded)
+        progress.within(stream)
+    progress.end(stream)
+    loaded.notes += stream.notes
+    loaded.files.append(
+        FileReport(
+            path=path,
+            container=stream.container,
+            format=known.name,
+            encoding=stream.encoding,
+            is_compressed=stream.is_compressed,
+            num_rows=stream.num_rows,
+            num_used=len(loaded.examples) - used,
+            num_rejected=len(loaded.rejected) - rejected,
+            num_changed=len(loaded.changed) - changed,
+            sha256=stream.sha256,
+            ignored=_ignored(known, first),
+        )
+    )
+
+
+def _take(origin: Origin, value: Any, known: Format, loaded: Loaded) -> None:
+    """The row becomes an example or a rejection; nothing in between."""
+    try:
+        found = columns(value)
+        if not found:
+            raise RowError(_no_columns(value))
+        if not known.fits(found):
+            raise RowError(unfit(known, value))
+        example, change = check(known.to_example(value))
+    except RowError as error:
+        loaded.rejected.append(Rejected(origin, str(error), _shorten(value)))
+        return
+    loaded.examples.append(example)
+    loaded.origins.append(origin)
+    if change:
+        loaded.changed.append(Changed(origin, change))
+
+
+def _weigh(loaded: Loaded, before: int, weight: float, seed: str) -> None:
+    """Of the examples from ``before`` on: each as often as the weight's whole part says, and a seeded choice
+    of them once more for its fraction. The choice rests on ``random()`` alone, which Python keeps the same
+    for ever.
+    """
+    num = len(loaded.examples) - before
+    whole = int(weight)
+    extra = round((weight - whole) * num)
+    if whole == 1 and not extra:
+        return
+    chance = random.Random(seed)
+    drawn = sorted(range(num), key=[chance.random() for _ in range(num)].__getitem__)
+    order = [*list(range(num)) * whole, *sorted(drawn[:extra])]
+    examples, origins = loaded.examples[before:], loaded.origins[before:]
+    loaded.examples[before:] = [examples[index] for index in order]
+    loaded.origins[before:] = [origins[index] for index in order]
+
+
+def _ignored(known: Format, first: list[Row]) -> tuple[str, ...]:
+    ignored: set[str] = set()
+    for found in _columns_of(first):
+        ignored |= found - known.reads(found)
+    return tuple(sorted(ignored))
+
+
+def _columns_of(first: list[Row]) -> Iterator[frozenset[str]]:
+    return (columns(value) for _, value in first if isinstance(value, dict))
+
+
+def _no_columns(value: Any) -> str:
+    if isinstance(value, dict):
+        return say("the row has no column that holds anything.", "该行没有任何内容。")
+    return say(
+        "the row is {kind}; it must be an object with columns.",
+        "该行是{kind}；应为含有各列的对象。",
+        kind=kind_of(value),
+    )
+
+
+def _shorten(value: Any, limit: int = 200) -> str:
+    shown = json.dumps(value, ensure_ascii=False, default=str)
+    return shown if len(shown) <= limit else shown[:limit] + "…"
+
+
+def _reason_without_numbers(reason: str) -> str:
+    """Turn numbers and quoted beginnings differ from row to row; the reason is the same."""
+    return re.sub(r"\d+", "#", re.sub(r"“[^”]*”", "“…”", reason))
+
+
+def _group(group: list[Rejected]) -> str:
+    first = group[0]
+    return say(
+        "  {num} ×: {reason} First: {path}, row {row}.",
+        "  {num} 行：{reason} 首例：{path} 第 {row} 行。",
+        num=len(group),
+        reason=first.reason,
+        path=first.origin.path,
+        row=first.origin.row,
+    )

@@ -1,0 +1,162 @@
+"""A run's folder: who may write to it, whether it can go on, and what it says about itself.
+
+    recipe.yaml     the recipe in full           metrics.jsonl   one event a line
+    run.json        state and summary            rejected.jsonl  rows that could not be used
+    held_out.jsonl  what it is evaluated on      checkpoints/    to go on from
+    final/          the result                   report.html     the picture of it all
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import IO, Any
+
+from ..data import durable
+from ..recipe import load as recipes
+from ..recipe.errors import RunError
+from ..recipe.messages import join, say
+from ..recipe.schema import Recipe
+
+PACKAGES = ("attune", "torch", "transformers", "peft", "accelerate", "safetensors", "tokenizers", "numpy")
+"""Libraries whose version can change what a run computes."""
+
+_FREE = frozenset({"output", "train.trackers", "data.cache_dir", "data.workers", "train.keep_checkpoints", "train.save_steps"})
+"""Fields that may change between the parts of a run: none of them touches the weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """The folder of one run."""
+
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def final(self) -> Path:
+        return self.path / "final"
+
+    def state(self) -> dict[str, Any] | None:
+        """What run.json says, or None where there is no run (or run.json is unreadable)."""
+        try:
+            value = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return value if isinstance(value, dict) else None
+
+    def write_state(self, state: dict[str, Any]) -> None:
+        durable.write_json(self.path / "run.json", state)
+
+    def clear(self) -> None:
+        """Forgets an earlier run, and only what a run writes."""
+        for name in ("checkpoints", "final", "evals"):
+            shutil.rmtree(self.path / name, ignore_errors=True)
+        for name in ("run.json", "recipe.yaml", "metrics.jsonl", "rejected.jsonl", "held_out.jsonl", "report.html", "scores.json"):
+            (self.path / name).unlink(missing_ok=True)
+
+    def truncate_metrics(self, step: int) -> None:
+        """Forgets what was logged after ``step``: those steps will be done again."""
+        path = self.path / "metrics.jsonl"
+        if not path.is_file():
+            return
+        kept = []
+        for line in path.read_text(encoding="utf-8").split("\n"):
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue  # the last line of a killed process may be cut
+            if event.get("step", 0) <= step and event.get("event") != "run_ended":
+                kept.append(line)
+        durable.write_text(path, "".join(line + "\n" for line in kept))
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Only one process may train in a folder. The lock dies with its process."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("w") as handle:
+            if not _try_lock(handle):
+                raise RunError(
+                    say(
+                        "Another process is training in {path}. Wait for it, or choose another --output.",
+                        "另一个进程正在 {path} 中训练。请等待，或换一个 --output。",
+                        path=self.path,
+                    )
+                )
+            yield
+
+
+def check_same(folder: RunFolder, recipe: Recipe, data_digest: str, accept: bool) -> list[str]:
+    """Refuses to go on with an unfinished run under another recipe, other data or other libraries.
+
+    Returns the differences that were accepted, as sentences. Raises RunError with all of them otherwise.
+    """
+    state = folder.state() or {}
+    old = recipes.load(folder.path / "recipe.yaml")
+    found = [
+        line for line in recipes.difference(old, recipe) if line.split(":")[0] not in _FREE
+    ]
+    if state.get("data_digest") not in (None, data_digest):
+        found.append(say("the training data has changed", "训练数据已改变"))
+    then, now = state.get("versions", {}), versions()
+    found += [
+        f"{name}: {then[name]} → {now.get(name)}" for name in PACKAGES if name in then and then[name] != now.get(name)
+    ]
+    threads = state.get("threads")
+    if threads is not None and threads != current_threads():
+        found.append(say("CPU threads: {then} → {now}", "CPU 线程数：{then} → {now}", then=threads, now=current_threads()))
+    if found and not accept:
+        raise RunError(
+            say(
+                "{path} holds an unfinished run that differs from what is asked now:\n  {found}\nUse another --output, start over with --fresh, or go on all the same with --accept-changes.",
+                "{path} 中有一个未完成的训练，与当前要求不同：\n  {found}\n请换一个 --output，或用 --fresh 重新开始，或用 --accept-changes 照旧继续。",
+                path=folder.path,
+                found="\n  ".join(found),
+            )
+        )
+    return found
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of the libraries that a run depends on."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    found["python"] = platform.python_version()
+    return found
+
+
+def current_threads() -> int:
+    """CPU threads of the arithmetic; sums depend on their number in the last bits."""
+    import torch
+
+    return torch.get_num_threads()
+
+
+def describe_platform() -> str:
+    """The machine in a line."""
+    return join((platform.system(), platform.machine(), f"{os.cpu_count()} cores"))
+
+
+def _try_lock(handle: IO[str]) -> bool:
+    if os.name != "posix":
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

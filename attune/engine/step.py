@@ -1,0 +1,134 @@
+"""One optimizer step: packs, log-probabilities, objective, backward, one denominator, clip, move.
+
+Every reduction is a sum over the whole step's denominator, so that one pack of 8 examples equals 8 packs of one,
+on one process or several: gradients are summed over processes, never averaged over means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..data import pack
+from ..data.cache import Store
+from ..data.layout import Batch
+from ..models.policy import Policy
+from ..recipe.errors import RunError
+from ..recipe.messages import join, say
+from ..recipe.schema import Choice
+
+
+@dataclass(frozen=True, slots=True)
+class Micro:
+    """How a step's work is cut: tokens a forward pass, this process and how many there are."""
+
+    tokens: int
+    rank: int = 0
+    world: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a step did, over all processes."""
+
+    loss: float
+    grad_norm: float
+    num_learnt: int
+    num_tokens: int
+
+
+def share_of_packs(store: Store, examples: Sequence[int], micro: Micro) -> list[list[int]]:
+    """This process's packs of the step's examples. All processes compute the same cut."""
+    lengths = [int(store.lengths[index]) for index in examples]
+    rows = pack.packs(examples, lengths, micro.tokens, micro.world)
+    return rows[micro.rank :: micro.world]
+
+
+def accumulate(
+    policy: Policy, store: Store, examples: Sequence[int], micro: Micro, objective: ModuleType, config: Choice, accelerator: Any
+) -> Outcome:
+    """Runs forward and backward over the step's examples, leaving the gradient of the mean in ``.grad``.
+
+    Raises RunError, naming the rows, where a pack gives a loss that is no number.
+    """
+    batches = [pack.batch(store, indices) for indices in share_of_packs(store, examples, micro)]
+    counts = torch.tensor([sum(objective.denominator(b) for b in batches), sum(b.num_tokens for b in batches)])
+    denominator, num_tokens = (int(n) for n in _summed(counts, policy, accelerator))
+    total = torch.zeros((), device=policy.device)
+    for batch in batches:
+        loss, _ = objective.loss(policy(batch), batch, config)
+        (loss / max(1, denominator)).backward()
+        total += loss.detach()
+        if not torch.isfinite(total):
+            raise RunError(not_a_number(store, batch, float(loss)))
+    gradients = [p.grad for p in policy.parameters() if p.grad is not None]
+    if micro.world > 1:
+        gradients = _reduce_gradients(policy, accelerator)
+    norm = torch.nn.utils.get_total_norm(gradients)
+    mean = float(_summed(total[None], policy, accelerator)[0]) / max(1, denominator)
+    return Outcome(mean, float(norm), denominator, num_tokens)
+
+
+def move(policy: nn.Module, optimizer: torch.optim.Optimizer, learning_rate: float, max_norm: float | None, norm: float) -> None:
+    """Clips the gradient to ``max_norm`` (its norm is known), sets the step size, steps, forgets the gradient."""
+    if max_norm is not None and norm > max_norm:
+        torch.nn.utils.clip_grads_with_norm_(
+            [p for p in policy.parameters() if p.grad is not None], max_norm, torch.tensor(norm)
+        )
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
+@torch.no_grad()
+def held_out_loss(policy: Policy, store: Store, micro: Micro, objective: ModuleType, config: Choice, accelerator: Any) -> tuple[float, int]:
+    """The objective's mean over all held-out examples, and its denominator."""
+    was_training = policy.training
+    policy.eval()
+    total, count = torch.zeros(2, dtype=torch.float64)
+    for indices in share_of_packs(store, range(len(store)), micro):
+        batch = pack.batch(store, indices)
+        total += float(objective.loss(policy(batch), batch, config)[0])
+        count += objective.denominator(batch)
+    policy.train(was_training)
+    total, count = _summed(torch.stack((total, count)), policy, accelerator)
+    return float(total) / max(1, int(count)), int(count)
+
+
+def not_a_number(store: Store, batch: Batch, loss: float) -> str:
+    """Names the rows of a pack whose loss is infinite or NaN."""
+    rows = store.where(batch.rows)
+    return say(
+        "The loss became {loss} on the rows {rows}{more}. Lower train.learning_rate, use train.precision=fp32, or look at those rows; the newest checkpoint is intact.",
+        "在第 {rows}{more} 行上损失变为 {loss}。请降低 train.learning_rate、使用 train.precision=fp32，或检查这些行；最新的检查点完好。",
+        loss=loss,
+        rows=join(rows[:20]),
+        more=" …" if len(rows) > 20 else "",
+    )
+
+
+def _summed(values: Tensor, policy: Policy, accelerator: Any) -> Tensor:
+    """The sum over processes."""
+    if accelerator is None or accelerator.num_processes == 1:
+        return values
+    reduced = accelerator.reduce(values.to(policy.device), reduction="sum")
+    assert isinstance(reduced, Tensor)
+    return reduced
+
+
+def _reduce_gradients(policy: Policy, accelerator: Any) -> list[Tensor]:
+    """Sums gradients over processes in one message; a process that had no pack contributes zeros."""
+    parameters = [p for p in policy.parameters() if p.requires_grad]
+    flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters])
+    flat = accelerator.reduce(flat, reduction="sum")
+    start = 0
+    for parameter in parameters:
+        parameter.grad = flat[start : start + parameter.numel()].view_as(parameter)
+        start += parameter.numel()
+    return [p.grad for p in parameters if p.grad is not None]

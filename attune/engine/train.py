@@ -1,0 +1,297 @@
+"""The loop: from a recipe to a result on disk, resumable at any moment to identical weights."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..data import pack
+from ..models import memory
+from ..models.save import save
+from ..recipe.errors import Interrupted, RunError
+from ..recipe.messages import say
+from ..recipe.schema import Recipe
+from . import checkpoint, optimize, step
+from .events import Bus, EvalEnd, Listener, Notice, RunEnded, RunStarted, Saved, StepEnd
+from .run import RunFolder
+from .setup import Setup, set_up
+from .trackers import trackers
+
+SAVE_EVERY_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """Where the result lies, why the run ended, and what run.json says."""
+
+    output: Path
+    reason: str
+    state: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a checkpoint keeps besides weights, moments and random states."""
+
+    step: int = 0
+    best_loss: float | None = None
+    best_step: int | None = None
+    evaluations_since_best: int = 0
+    last_held_out_loss: float | None = None
+    last_loss: float | None = None
+    seconds: float = 0.0
+    num_tokens: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+def train(
+    recipe: Recipe, *, fresh: bool = False, accept_changes: bool = False, listeners: Sequence[Listener] = ()
+) -> RunResult:
+    """Trains as the recipe says, in its output folder. An unfinished run there goes on; a finished one is left
+    alone. ``fresh`` starts over; ``accept_changes`` goes on although recipe, data or libraries have changed.
+
+    Raises AttuneError for anything a person can mend, Interrupted after Ctrl-C (a checkpoint is then on disk).
+    """
+    with contextlib.ExitStack() as stack:
+        setup = set_up(recipe, stack, tuple(listeners), fresh=fresh, accept_changes=accept_changes)
+        if isinstance(setup, dict):
+            path = Path(setup["path"])
+            return RunResult(path, "already_finished", setup)
+        try:
+            return _Loop(setup).run()
+        except OSError as error:
+            raise RunError(
+                say(
+                    "Cannot write to {path}: {reason}. Free some space and run the same command again: it goes on from the newest checkpoint.",
+                    "无法写入 {path}：{reason}。请腾出空间后再次运行同一命令，将从最新检查点继续。",
+                    path=setup.folder.path,
+                    reason=error.strerror or error,
+                )
+            ) from None
+
+
+class _Loop:
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.recipe = setup.recipe
+        self.settings = setup.recipe.train
+        self.policy = setup.policy
+        self.optimizer = optimize.adamw(self.policy, self.settings, setup.learning_rate)
+        self.progress = Progress()
+        self.saved_at = time.monotonic()
+        writers = trackers(self.settings.trackers, setup.folder.path) if setup.is_main else ()
+        self.bus = Bus((*setup.bus_listeners, *writers))
+        self.bus.warnings = setup.warnings
+
+    def run(self) -> RunResult:
+        self._resume()
+        setup, settings = self.setup, self.settings
+        memory.reset_peak(setup.device)
+        self._announce()
+        self.policy.train()
+        reason = "finished"
+        with _stop_on_signals() as stopped:
+            while self.progress.step < setup.num_steps:
+                self._one_step()
+                is_last = self.progress.step == setup.num_steps
+                if len(setup.data.held_out) and (is_last or self.progress.step % setup.eval_steps == 0):
+                    self._evaluate()
+                    patience = settings.early_stopping_patience
+                    if patience is not None and self.progress.evaluations_since_best >= patience:
+                        reason = "early_stopping"
+                        break
+                if not is_last and (stopped or self._is_time_to_save()):
+                    self._save()
+                if stopped and not is_last:
+                    raise Interrupted(
+                        say(
+                            "Stopped after step {step} of {num}; the same command goes on from here.",
+                            "在第 {step}/{num} 步停止；再次运行同一命令即可从此继续。",
+                            step=self.progress.step,
+                            num=setup.num_steps,
+                        )
+                    )
+        return self._finish(reason)
+
+    def _resume(self) -> None:
+        folder = self.setup.folder
+        found, damaged = checkpoint.newest(folder.checkpoints)
+        for sentence in damaged:
+            self.bus(Notice("warning", sentence))
+        if found is not None:
+            checkpoint.restore(found, self.policy, self.optimizer)
+            self.progress = Progress(**found.state)
+            text = say("Going on from step {step}.", "从第 {step} 步继续。", step=found.step)
+            self.bus(Notice("info", text))
+        if self.setup.is_main:
+            folder.truncate_metrics(self.progress.step)
+
+    def _one_step(self) -> None:
+        setup, settings, at = self.setup, self.settings, self.progress.step
+        store = setup.data.train
+        begun = time.monotonic()
+        examples = pack.step_examples(at, len(store), settings.global_batch_size, settings.seed)
+        with setup.autocast():
+            outcome = step.accumulate(
+                self.policy, store, examples, setup.micro, setup.objective, self.recipe.objective, setup.accelerator
+            )
+        rate = optimize.learning_rate_at(at, setup.num_steps, setup.learning_rate, settings)
+        step.move(self.policy, self.optimizer, rate, settings.max_grad_norm, outcome.grad_norm)
+        seconds = time.monotonic() - begun
+        done = self.progress
+        done.step += 1
+        done.seconds += seconds
+        done.num_tokens += outcome.num_tokens
+        done.last_loss = outcome.loss
+        self.bus(
+            StepEnd(
+                step=done.step,
+                num_steps=setup.num_steps,
+                epoch=done.step / pack.steps_per_epoch(len(store), settings.global_batch_size),
+                loss=outcome.loss,
+                learning_rate=rate,
+                grad_norm=outcome.grad_norm,
+                num_learnt_tokens=outcome.num_learnt,
+                num_tokens=outcome.num_tokens,
+                tokens_per_second=outcome.num_tokens / seconds,
+                peak_memory_gib=memory.peak_gib(setup.device),
+                seconds=seconds,
+                seconds_left=(setup.num_steps - done.step) * done.seconds / done.step,
+            )
+        )
+
+    def _evaluate(self) -> None:
+        setup, done = self.setup, self.progress
+        with setup.autocast():
+            loss, count = step.held_out_loss(
+                self.policy, setup.data.held_out, setup.micro, setup.objective, self.recipe.objective, setup.accelerator
+            )
+        done.last_held_out_loss = loss
+        is_best = done.best_loss is None or loss < done.best_loss
+        done.evaluations_since_best = 0 if is_best else done.evaluations_since_best + 1
+        if is_best:
+            done.best_loss, done.best_step = loss, done.step
+        self.bus(EvalEnd(done.step, loss, math.exp(min(loss, 700.0)), count, is_best))
+        if is_best and self.settings.final == "best":
+            self._save()
+
+    def _is_time_to_save(self) -> bool:
+        if self.settings.save_steps is not None:
+            return self.progress.step % self.settings.save_steps == 0
+        return time.monotonic() - self.saved_at > SAVE_EVERY_SECONDS
+
+    def _save(self) -> None:
+        if not self.setup.is_main:
+            return
+        begun = time.monotonic()
+        best = self.progress.best_step if self.settings.final == "best" else None
+        place = checkpoint.write(self.setup.folder.checkpoints, self.policy, self.optimizer, self.progress.as_dict())
+        checkpoint.prune(self.setup.folder.checkpoints, self.settings.keep_checkpoints, best)
+        self.saved_at = time.monotonic()
+        self.bus(Saved(self.progress.step, str(place), self.saved_at - begun))
+
+    def _finish(self, reason: str) -> RunResult:
+        setup, done = self.setup, self.progress
+        self._warn_of_overfitting()
+        if self.settings.final == "best" and done.best_step not in (None, done.step):
+            best = checkpoint.read(setup.folder.checkpoints / f"step-{done.best_step:06d}")
+            checkpoint.restore(best, self.policy, self.optimizer)
+        self.policy.own_attention()
+        self.policy.eval()
+        state = setup.summary(
+            state="finished",
+            reason=reason,
+            step=done.step,
+            best_step=done.best_step,
+            seconds=done.seconds,
+            num_tokens=done.num_tokens,
+            tokens_per_second=done.num_tokens / max(done.seconds, 1e-9),
+            peak_memory_gib=memory.peak_gib(setup.device),
+            final_loss=done.last_loss,
+            held_out_loss=done.best_loss if self.settings.final == "best" else done.last_held_out_loss,
+            warnings=self.bus.warnings,
+        )
+        if setup.is_main:
+            save(self.policy.model, setup.tokenizer, setup.template, setup.folder.final, setup.base)
+            setup.folder.write_state(state)
+            checkpoint.prune(setup.folder.checkpoints, 1, None)
+        setup.wait_for_everyone()
+        self.bus(
+            RunEnded(
+                reason,
+                done.step,
+                str(setup.folder.path),
+                done.seconds,
+                state["tokens_per_second"],
+                state["peak_memory_gib"],
+                state["final_loss"],
+                state["held_out_loss"],
+            )
+        )
+        return RunResult(setup.folder.path, reason, state)
+
+    def _warn_of_overfitting(self) -> None:
+        done = self.progress
+        if self.settings.final == "best" or done.best_loss is None or done.last_held_out_loss is None:
+            return
+        if done.last_held_out_loss > 1.05 * done.best_loss:
+            text = say(
+                "The held-out loss was lowest at step {best} ({low:.3f}) and is {last:.3f} now: the model begins to learn the rows by heart. train.final=best keeps the best, fewer train.epochs save time.",
+                "留出损失在第 {best} 步最低（{low:.3f}），现在为 {last:.3f}：模型开始死记训练行。train.final=best 可保留最佳，减少 train.epochs 可省时间。",
+                best=done.best_step,
+                low=done.best_loss,
+                last=done.last_held_out_loss,
+            )
+            self.bus(Notice("warning", text))
+
+    def _announce(self) -> None:
+        setup = self.setup
+        for level, text in setup.notices:
+            self.bus(Notice(level, text))
+        numbers = setup.numbers
+        self.bus(
+            RunStarted(
+                self.progress.step,
+                setup.num_steps,
+                len(setup.data.train),
+                len(setup.data.held_out),
+                numbers["num_trained_parameters"],
+                numbers["num_parameters"],
+                setup.precision,
+                "packed" if self.policy.packs else f"padded: {self.policy.reason}",
+            )
+        )
+
+
+@contextlib.contextmanager
+def _stop_on_signals() -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM end the run after the step in hand; a second Ctrl-C ends it at once. The list fills with
+    the signals that came. Outside the main thread signals are left as they are.
+    """
+    came: list[int] = []
+
+    def note(number: int, _: object) -> None:
+        if came and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        came.append(number)
+
+    try:
+        old = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:
+        yield came
+        return
+    try:
+        yield came
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

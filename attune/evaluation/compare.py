@@ -1,0 +1,147 @@
+"""From the scores of rows to means with intervals, and to the difference of two models on the same rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from ..recipe.messages import pick, say
+from .metrics import Interval, bootstrap, paired_bootstrap
+
+RowScores = Mapping[str, float | None]
+"""One model on one row: ``nll`` (nats, summed over the answer), ``num_tokens`` (learnt ones),
+``exact_match``, ``rouge_l``, ``length`` (generated tokens), ``cut`` (1.0 if max_new_tokens ended it).
+None: not scored.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """How a score is named and read."""
+
+    name: str
+    label: str
+    """``English | 中文``."""
+    better: Literal["lower", "higher", "neither"]
+    digits: int
+    is_share: bool = False
+
+
+METRICS = (
+    Metric("loss", "loss (nats a token) | 损失（每 token）", "lower", 3),
+    Metric("perplexity", "perplexity | 困惑度", "lower", 2),
+    Metric("exact_match", "exact match | 完全匹配", "higher", 1, is_share=True),
+    Metric("rouge_l", "ROUGE-L | ROUGE-L", "higher", 1, is_share=True),
+    Metric("length", "answer length (tokens) | 回答长度（token）", "neither", 1),
+    Metric("cut", "cut by max_new_tokens | 因长度上限截断", "lower", 1, is_share=True),
+)
+_OF_TOKENS = ("loss", "perplexity")
+
+
+def intervals(rows: Sequence[RowScores]) -> dict[str, Interval]:
+    """Each metric's mean and 95% interval. A metric that no row has is left out."""
+    found = {}
+    for metric in METRICS:
+        scored = [row for row in rows if _value(metric, row) is not None]
+        if scored:
+            values = [_value(metric, row) for row in scored]
+            found[metric.name] = bootstrap(values, **_options(metric, scored))  # type: ignore[arg-type]
+    return found
+
+
+def differences(a: Sequence[RowScores], b: Sequence[RowScores]) -> dict[str, Interval]:
+    """``a - b`` of each metric over the rows that both have.
+
+    Loss and perplexity are left out where the two count different tokens (other tokenizers, other templates):
+    nats a token are then nats of different things.
+    """
+    found = {}
+    for metric in METRICS:
+        pairs = [
+            (x, y)
+            for x, y in zip(a, b, strict=True)
+            if _value(metric, x) is not None and _value(metric, y) is not None
+        ]
+        if not pairs or (metric.name in _OF_TOKENS and not same_tokens(a, b)):
+            continue
+        left, right = [x for x, _ in pairs], [y for _, y in pairs]
+        values = [_value(metric, row) for row in left], [_value(metric, row) for row in right]
+        found[metric.name] = paired_bootstrap(*values, **_options(metric, left))  # type: ignore[arg-type]
+    return found
+
+
+def same_tokens(a: Sequence[RowScores], b: Sequence[RowScores]) -> bool:
+    """Whether both models were scored on as many tokens in every row."""
+    return all(x["num_tokens"] == y["num_tokens"] for x, y in zip(a, b, strict=True))
+
+
+def _value(metric: Metric, row: RowScores) -> float | None:
+    """What is averaged; for loss and perplexity the row's mean, weighted by its tokens."""
+    if metric.name not in _OF_TOKENS:
+        return row.get(metric.name)
+    nll, num_tokens = row.get("nll"), row.get("num_tokens")
+    return nll / num_tokens if nll is not None and num_tokens else None
+
+
+def _options(metric: Metric, rows: Sequence[RowScores]) -> dict[str, Any]:
+    if metric.name not in _OF_TOKENS:
+        return {}
+    options: dict[str, Any] = {"weights": [row["num_tokens"] for row in rows]}
+    if metric.name == "perplexity":
+        options["transform"] = np.exp
+    return options
+
+
+def number(metric: Metric, value: float, *, sign: bool = False) -> str:
+    """A score for people: shares in percent."""
+    plus = "+" if sign else ""
+    if metric.is_share:
+        return f"{100 * value:{plus}.{metric.digits}f}%"
+    return f"{value:{plus},.{metric.digits}f}" if abs(value) < 1e7 else f"{value:{plus}.3g}"
+
+
+def span(metric: Metric, interval: Mapping[str, float], *, sign: bool = False) -> str:
+    """``[low, high]``."""
+    return f"[{number(metric, interval['low'], sign=sign)}, {number(metric, interval['high'], sign=sign)}]"
+
+
+def is_sure(interval: Mapping[str, float]) -> bool:
+    """Whether the interval of a difference excludes zero."""
+    return interval["low"] > 0 or interval["high"] < 0
+
+
+def verdict(metric: Metric, gap: Mapping[str, float]) -> Literal["better", "worse"] | None:
+    """What a difference says of the first model; None where it may be zero or neither way is better."""
+    if metric.better == "neither" or not is_sure(gap):
+        return None
+    return "better" if (gap["mean"] > 0) == (metric.better == "higher") else "worse"
+
+
+def table(evaluation: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Headers and rows for the console, of an evaluation as ``Evaluation.as_dict`` gives it. A difference
+    whose interval excludes zero ends in ``*``.
+    """
+    models, gaps = evaluation["models"], evaluation["differences"]
+    headers = [say("metric", "指标"), *(str(model["name"]) for model in models)]
+    if gaps is not None:
+        headers.append(say("difference", "差值"))
+    rows = []
+    for metric in METRICS:
+        scores = [model["scores"].get(metric.name) for model in models]
+        if not any(scores):
+            continue
+        row = [pick(metric.label)]
+        row += [f"{number(metric, s['mean'])} {span(metric, s)}" if s else "–" for s in scores]
+        if gaps is not None:
+            gap = gaps.get(metric.name)
+            row.append(_gap(metric, gap) if gap else "–")
+        rows.append(row)
+    return headers, rows
+
+
+def _gap(metric: Metric, gap: Mapping[str, float]) -> str:
+    star = " *" if is_sure(gap) else ""
+    return f"{number(metric, gap['mean'], sign=True)} {span(metric, gap, sign=True)}{star}"

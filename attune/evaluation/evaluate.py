@@ -1,0 +1,256 @@
+"""Evaluates a run, a model folder or a hub model, alone or against another on the same rows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Literal
+
+from ..data.durable import write_json
+from ..data.examples import Message, Text
+from ..models.load import Loaded, load_for_inference
+from ..recipe import plugs
+from ..recipe.errors import RunError
+from ..recipe.load import load as load_recipe
+from ..recipe.messages import say
+from ..recipe.schema import Generation, Recipe
+from . import compare
+from .metrics import Interval
+from .questions import Question, Questions, read
+from .runs import is_run, read_record, read_scores
+from .score import Progress, Scored, score
+
+BASE = "base"
+"""``against="base"``: the model that the run began with."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of one model, or of two side by side, and every row that they rest on."""
+
+    run: str
+    data: str
+    """Name of the data; ``sources`` are its files."""
+    sources: list[str]
+    num_rows: int
+    rejected: list[dict[str, Any]]
+    """Rows that could not be used: ``path``, ``row`` (from 1), ``reason``, ``value``."""
+    generation: dict[str, Any]
+    models: list[dict[str, Any]]
+    """``name``, ``path``, and ``scores``: each metric's ``mean``, ``low``, ``high`` (95%) and ``n``."""
+    differences: dict[str, dict[str, float]] | None
+    """The first model less the second, over the same rows; None where there is one model."""
+    rows: list[dict[str, Any]]
+    """``path``, ``row``, ``prompt``, ``reference``; ``predictions`` and ``scores`` have an entry a model."""
+    notes: list[str]
+    date: str
+    seconds: float
+    path: Path | None = None
+    """Where it was written; None for what is no run folder."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Ready for JSON, and for ``report.write``."""
+        known = asdict(self)
+        del known["path"]
+        return known
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Headers and rows for the console, in the person's language."""
+        return compare.table({"models": self.models, "differences": self.differences})
+
+
+def evaluate(
+    run: str,
+    data: str | Sequence[str] | None = None,
+    *,
+    against: str | None = None,
+    generation: Generation | None = None,
+    limit: int | None = None,
+    on_progress: Progress | None = None,
+) -> Evaluation:
+    """Loss, perplexity, exact match, ROUGE-L, length and share of cut answers, each with a 95% interval.
+
+    ``run``: a run folder, a model or adapter folder, or a hub id. ``data``: files (default: the rows that the
+    run held out). ``against``: ``"base"``, or another run, folder or id, scored on the same rows.
+    ``generation``: default as in the run's recipe, else greedy. ``limit``: a seeded sample of so many rows.
+
+    The evaluation of a run is written to ``<run>/evals/`` and summarised in ``<run>/scores.json``.
+    Raises AttuneError: DataError, ModelError or RunError.
+    """
+    started = time.monotonic()
+    tell = on_progress or (lambda what, done, total: None)
+    folder = Path(run) if is_run(Path(run)) else None
+    recipe = _recipe(folder)
+    generation = generation or (recipe.generation if recipe else Generation())
+    questions = read(data, folder, _kind(recipe), recipe.data.system if recipe else None, limit)
+    names = [_name(run)] if against is None else _distinct(run, against)
+    scored, paths = _scored(run, against, questions.rows, generation, tell)
+    notes = list(dict.fromkeys([*questions.notes, *(note for one in scored for note in one.notes)]))
+    gaps = None
+    if against is not None:
+        gaps = _as_dicts(compare.differences(scored[0].scores, scored[1].scores))
+        notes += _incomparable(scored)
+    result = Evaluation(
+        run=run,
+        data=questions.name,
+        sources=questions.paths,
+        num_rows=len(questions.rows),
+        rejected=questions.rejected,
+        generation=generation.model_dump(),
+        models=[
+            {"name": name, "path": path, "scores": _as_dicts(compare.intervals(one.scores))}
+            for name, path, one in zip(names, paths, scored, strict=True)
+        ],
+        differences=gaps,
+        rows=[_row(place, question, scored) for place, question in enumerate(questions.rows)],
+        notes=notes,
+        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        seconds=round(time.monotonic() - started, 1),
+    )
+    return result if folder is None else _written(result, folder, questions)
+
+
+def saved(run: Path) -> list[dict[str, Any]]:
+    """The evaluations in ``run/evals``, the newest first, each as ``Evaluation.as_dict`` gave it."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((run / "evals").glob("*.json"))]
+    return sorted(found, key=lambda one: str(one["date"]), reverse=True)
+
+
+def _recipe(folder: Path | None) -> Recipe | None:
+    """What a run was asked; None for what is no run."""
+    if folder is None or not (folder / "recipe.yaml").is_file():
+        return None
+    return load_recipe(folder / "recipe.yaml")
+
+
+def _kind(recipe: Recipe | None) -> Literal["text", "conversation"]:
+    if recipe is None:
+        return "conversation"
+    kind: Literal["text", "conversation"] = plugs.find("objectives", recipe.objective.name).EXAMPLES
+    return kind
+
+
+def _name(place: str) -> str:
+    return Path(place.rstrip("/")).name or place
+
+
+def _distinct(run: str, against: str) -> list[str]:
+    """Short names that differ: ``final`` beside ``final`` would say nothing."""
+    names = [_name(run), _name(against)]
+    return names if names[0] != names[1] else [run, against]
+
+
+def _scored(
+    run: str, against: str | None, rows: Sequence[Question], generation: Generation, tell: Progress
+) -> tuple[list[Scored], list[str]]:
+    """Both models, one after the other, so that only one is in memory; and where they lie."""
+    loaded = load_for_inference(run)
+    scored, paths = [score(loaded, rows, generation, tell)], [loaded.path]
+    if against is None:
+        return scored, paths
+    name = _name(against)
+    if against == BASE:
+        loaded, state = _base(run, loaded)
+    else:
+        del loaded
+        loaded, state = load_for_inference(against), nullcontext()
+    with state:
+        second = score(loaded, rows, generation, lambda what, *count: tell(f"{what} ({name})", *count))
+    return [*scored, second], [*paths, loaded.base if against == BASE and loaded.base else loaded.path]
+
+
+def _base(run: str, loaded: Loaded) -> tuple[Loaded, AbstractContextManager[Any]]:
+    """The base model, and the context in which it is one: an adapter is only switched off. Either way it
+    reads the prompts in the run's template, so that both models see the same tokens.
+    """
+    if loaded.base is not None:
+        return loaded, loaded.model.disable_adapter()
+    if not is_run(Path(run)):
+        raise RunError(
+            say(
+                "{run} is a whole model and does not say what it began with. Name the other one: --against "
+                "<run, folder or hub id>.",
+                "{run} 是完整的模型，没有记录其基座。请指明比较对象：--against <运行目录、文件夹或模型 id>。",
+                run=run,
+            )
+        )
+    base = load_for_inference(str(read_record(Path(run))["model"]))
+    return replace(base, tokenizer=loaded.tokenizer, template=loaded.template), nullcontext()
+
+
+def _incomparable(scored: Sequence[Scored]) -> list[str]:
+    if compare.same_tokens(scored[0].scores, scored[1].scores):
+        return []
+    return [
+        say(
+            "The two models count tokens differently (another tokenizer or template): their losses are of "
+            "different tokens, so no difference is given.",
+            "两个模型的 token 划分不同（分词器或模板不同）：损失针对不同的 token，因此不给出差值。",
+        )
+    ]
+
+
+def _as_dicts(scores: dict[str, Interval]) -> dict[str, dict[str, float]]:
+    return {name: interval.as_dict() for name, interval in scores.items()}
+
+
+def _row(place: int, question: Question, scored: Sequence[Scored]) -> dict[str, Any]:
+    return {
+        "path": question.origin.path,
+        "row": question.origin.row,
+        "prompt": question.example.text if isinstance(question.example, Text) else _as_text(question.prompt),
+        "reference": question.reference,
+        "predictions": [one.answers[place] for one in scored],
+        "scores": [one.scores[place] for one in scored],
+    }
+
+
+def _as_text(messages: Sequence[Message]) -> str:
+    """A single question as it is; of a longer conversation every turn with its role."""
+    if len(messages) == 1 and messages[0].role == "user":
+        return messages[0].content
+    return "\n".join(f"[{message.role}] {message.content}" for message in messages)
+
+
+def _written(result: Evaluation, folder: Path, questions: Questions) -> Evaluation:
+    """Writes the evaluation and its summary. The same questions replace the former entry."""
+    asked = [
+        [[message.as_dict() for message in question.prompt], question.reference, repr(question.example)]
+        for question in questions.rows
+    ]
+    request = [asked, result.generation, [model["name"] for model in result.models]]
+    digest = hashlib.sha256(json.dumps(request, ensure_ascii=False, default=str).encode()).hexdigest()[:8]
+    name = f"{questions.name}-{digest}"
+    path = folder / "evals" / f"{name}.json"
+    try:
+        write_json(path, result.as_dict())
+        write_json(folder / "scores.json", {**read_scores(folder), name: _summary(result)})
+    except OSError as error:
+        raise RunError(
+            say(
+                "The evaluation cannot be written to {path}: {reason}. Make room or mend the permissions, then "
+                "evaluate again.",
+                "无法将评测写入 {path}：{reason}。请腾出空间或修正权限，然后重新评测。",
+                path=path,
+                reason=error.strerror or str(error),
+            )
+        ) from None
+    return replace(result, path=path)
+
+
+def _summary(result: Evaluation) -> dict[str, Any]:
+    """The entry of scores.json."""
+    return {
+        "data": result.data,
+        "date": result.date,
+        "num_rows": result.num_rows,
+        "scores": result.models[0]["scores"],
+        "against": result.models[1]["name"] if len(result.models) > 1 else None,
+        "differences": result.differences,
+    }

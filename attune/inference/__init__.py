@@ -1,0 +1,1 @@
+"""Sampling, decoding and chat."""

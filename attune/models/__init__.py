@@ -1,0 +1,1 @@
+"""Loading, saving, attention over a layout, log-probabilities."""

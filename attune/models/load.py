@@ -1,0 +1,237 @@
+"""Loading: a hub id, a model folder, an adapter folder, a run folder or a config.json; every failure in words."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..data.template import ChatTemplate
+from ..recipe.errors import ModelError
+from ..recipe.messages import join, say
+from ..recipe.schema import Model
+
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model ready to answer."""
+
+    model: Any
+    tokenizer: Any
+    template: ChatTemplate
+    path: str
+    base: str | None
+    """Where the base model lives, for an adapter; None for a whole model."""
+
+
+def is_config_file(path: str) -> bool:
+    """True for a config.json, which stands for random weights."""
+    return path.endswith(".json")
+
+
+def load_config(model: Model) -> Any:
+    """The model's configuration, without any weight."""
+    from transformers import AutoConfig
+
+    _check_place(model.path)
+    quiet()
+    try:
+        config = AutoConfig.from_pretrained(
+            model.path, revision=model.revision, trust_remote_code=model.trust_remote_code
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise _unreadable(model.path, error) from None
+    if getattr(config, "is_encoder_decoder", False):
+        raise ModelError(
+            say(
+                "{path} is an encoder-decoder ({kind}); attune trains decoder-only causal language models.",
+                "{path} 是编码器-解码器模型（{kind}）；attune 训练的是仅解码器的因果语言模型。",
+                path=model.path,
+                kind=config.model_type,
+            )
+        )
+    return config
+
+
+def load_tokenizer(model: Model) -> Any:
+    """The tokenizer of ``model.tokenizer``, else of the model (else of the folder that holds its config.json)."""
+    from transformers import AutoTokenizer
+
+    place = model.tokenizer or (str(Path(model.path).parent) if is_config_file(model.path) else model.path)
+    _check_place(place)
+    quiet()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            place, revision=None if model.tokenizer else model.revision, trust_remote_code=model.trust_remote_code
+        )
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        raise ModelError(
+            say(
+                "No usable tokenizer in {place} ({reason}). A model folder needs tokenizer.json or its own vocabulary files; name another place with model.tokenizer=<folder or id>.",
+                "{place} 中没有可用的分词器（{reason}）。模型文件夹需要 tokenizer.json 或词表文件；也可用 model.tokenizer=<文件夹或 id> 指定。",
+                place=place,
+                reason=_first_line(error),
+            )
+        ) from None
+    if not len(tokenizer):
+        raise ModelError(
+            say(
+                "The tokenizer in {place} has no vocabulary. Name another with model.tokenizer=<folder or id>.",
+                "{place} 中的分词器没有词表。请用 model.tokenizer=<文件夹或 id> 指定。",
+                place=place,
+            )
+        )
+    return tokenizer
+
+
+def load_weights(model: Model, config: Any, dtype: torch.dtype, device: torch.device | str = "cpu", seed: int = 0) -> Any:
+    """The causal language model in ``dtype``; from a config.json with random weights drawn from ``seed``."""
+    from transformers import AutoModelForCausalLM
+
+    if is_config_file(model.path):
+        torch.manual_seed(seed)
+        fresh = AutoModelForCausalLM.from_config(config, trust_remote_code=model.trust_remote_code)
+        return fresh.to(device=device, dtype=dtype)
+    folder = Path(model.path)
+    if folder.is_dir() and not any(any(folder.glob(pattern)) for pattern in WEIGHTS):
+        raise ModelError(
+            say(
+                "{path} has a config.json but no weights (*.safetensors). Download them, or start from random weights with --model {path}/config.json.",
+                "{path} 只有 config.json 而没有权重（*.safetensors）。请下载权重，或用 --model {path}/config.json 从随机权重开始。",
+                path=model.path,
+            )
+        )
+    try:
+        loaded = AutoModelForCausalLM.from_pretrained(
+            model.path,
+            config=config,
+            revision=model.revision,
+            trust_remote_code=model.trust_remote_code,
+            dtype=dtype,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise _unreadable(model.path, error) from None
+    return loaded.to(device)
+
+
+def load_for_inference(path: str, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Loaded:
+    """A run folder, an adapter folder, a model folder or a hub id, ready to answer (evaluation mode, no gradient)."""
+    place = resolve_run(path)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    adapter_config = Path(place) / "adapter_config.json"
+    if adapter_config.is_file():
+        base = str(json.loads(adapter_config.read_text(encoding="utf-8"))["base_model_name_or_path"])
+        model = _with_adapter(base, place, dtype, device)
+    else:
+        base, model = None, _whole(Model(path=place), dtype, device)
+    has_tokenizer = (Path(place) / "tokenizer_config.json").is_file() or not Path(place).is_dir()
+    tokenizer = load_tokenizer(Model(path=place if has_tokenizer or base is None else base))
+    stops = getattr(model.generation_config, "eos_token_id", None)
+    template = ChatTemplate.load(tokenizer, extra_stop_ids=stops if isinstance(stops, list) else [stops] if stops is not None else [])
+    model.eval().requires_grad_(False)
+    return Loaded(model, tokenizer, template, place, base)
+
+
+def resolve_run(path: str) -> str:
+    """``runs/x`` means ``runs/x/final``; any other folder or id is itself. Raises ModelError for an unfinished run."""
+    folder = Path(path)
+    if (folder / "final").is_dir():
+        return str(folder / "final")
+    if (folder / "run.json").is_file():
+        raise ModelError(
+            say(
+                "The run {path} is not finished: run its command again to go on with it.",
+                "训练 {path} 尚未完成：再次运行原命令即可继续。",
+                path=path,
+            )
+        )
+    return path
+
+
+def _whole(model: Model, dtype: torch.dtype | None, device: torch.device | str) -> Any:
+    config = load_config(model)
+    own = getattr(config, "dtype", None)
+    # Emulated half precision is slow on most CPUs: there, answers are computed in float32.
+    wanted = dtype or (torch.float32 if str(device).startswith("cpu") else own or torch.float32)
+    return load_weights(model, config, wanted, device)
+
+
+def _with_adapter(base: str, place: str, dtype: torch.dtype | None, device: torch.device | str) -> Any:
+    from peft import PeftModel
+
+    try:
+        return PeftModel.from_pretrained(_whole(Model(path=base), dtype, device), place)
+    except (ValueError, RuntimeError, KeyError) as error:
+        raise ModelError(
+            say(
+                "The adapter {place} does not fit its base {base}: {reason}",
+                "适配器 {place} 与其基座 {base} 不匹配：{reason}",
+                place=place,
+                base=base,
+                reason=_first_line(error),
+            )
+        ) from None
+
+
+def quiet() -> None:
+    """transformers' own notices are for its developers; ours say what a person needs."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def _check_place(path: str) -> None:
+    """A path that looks local must exist; a folder must hold a model."""
+    place = Path(path)
+    if place.is_file() and not is_config_file(path):
+        raise ModelError(
+            say(
+                "{path} is a file. A model is a folder (with config.json), a hub id, or a config.json for random weights.",
+                "{path} 是文件。模型应为文件夹（含 config.json）、模型 id，或用于随机权重的 config.json。",
+                path=path,
+            )
+        )
+    if place.is_dir() and not (place / "config.json").is_file() and not any(place.glob("tokenizer*")) and not any(place.glob("vocab*")):
+        raise ModelError(
+            say(
+                "{path} holds no config.json: it is no model folder. It holds: {names}.",
+                "{path} 中没有 config.json，不是模型文件夹。其中有：{names}。",
+                path=path,
+                names=join(sorted(child.name for child in place.iterdir())[:8]) or "-",
+            )
+        )
+    looks_local = path.startswith((".", "/", "~")) or path.count("/") > 1 or is_config_file(path)
+    if not place.exists() and looks_local:
+        siblings = [str(child) for child in place.parent.iterdir()] if place.parent.is_dir() else []
+        near = difflib.get_close_matches(path, siblings, n=1)
+        raise ModelError(
+            say(
+                "No model at {path}.{hint}",
+                "{path} 处没有模型。{hint}",
+                path=path,
+                hint=say(" Did you mean {near}?", "您是否想写 {near}？", near=near[0]) if near else "",
+            )
+        )
+
+
+def _unreadable(path: str, error: Exception) -> ModelError:
+    return ModelError(
+        say(
+            "The model {path} cannot be loaded: {reason} Give a folder with config.json and weights, or a hub id that this machine can reach (HF_ENDPOINT sets a mirror).",
+            "无法加载模型 {path}：{reason} 请给出含 config.json 与权重的文件夹，或本机可访问的模型 id（可用 HF_ENDPOINT 设置镜像）。",
+            path=path,
+            reason=_first_line(error),
+        )
+    )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,54 @@
+"""Saving what was trained, atomically, as an ordinary transformers folder or an ordinary PEFT adapter."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from ..data.template import ChatTemplate
+
+
+def save(model: Any, tokenizer: Any, template: ChatTemplate | None, folder: Path, base: str | None = None) -> None:
+    """Writes ``folder`` beside its place and renames it. ``base``: where the adapter's base model lives."""
+    draft = folder.with_name(f".writing-{folder.name}")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    try:
+        if template is not None:
+            _stop_where_trained(model, tokenizer, template)
+        if hasattr(model, "peft_config") and base is not None:
+            for settings in model.peft_config.values():
+                settings.base_model_name_or_path = base
+        model.save_pretrained(draft, safe_serialization=True)
+        tokenizer.save_pretrained(draft)
+        if hasattr(model, "peft_config"):
+            model.get_base_model().generation_config.save_pretrained(draft)
+            # PEFT writes a README of empty headings; ours is the run's report.
+            (draft / "README.md").unlink(missing_ok=True)
+        replace_folder(draft, folder)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+
+
+def replace_folder(draft: Path, folder: Path) -> None:
+    """``draft`` takes the place of ``folder``; at each moment one of the two is whole."""
+    if folder.exists():
+        old = folder.with_name(f".old-{folder.name}")
+        shutil.rmtree(old, ignore_errors=True)
+        os.rename(folder, old)
+        os.rename(draft, folder)
+        shutil.rmtree(old)
+    else:
+        os.rename(draft, folder)
+
+
+def _stop_where_trained(model: Any, tokenizer: Any, template: ChatTemplate) -> None:
+    """Generation must stop at the token that was learnt as the stop, in whatever tool loads the folder."""
+    base = model.get_base_model() if hasattr(model, "peft_config") else model
+    base.generation_config.eos_token_id = sorted(template.stop_ids)
+    if base.generation_config.pad_token_id is None:
+        pad = tokenizer.pad_token_id
+        base.generation_config.pad_token_id = pad if pad is not None else tokenizer.eos_token_id

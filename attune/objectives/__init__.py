@@ -1,0 +1,1 @@
+"""One file an objective, each a pure function; the file is the registration."""

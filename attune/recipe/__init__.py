@@ -1,0 +1,1 @@
+"""What a person asks for: schema, loading, errors and messages."""
