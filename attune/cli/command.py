@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -11,7 +12,6 @@ from typer.core import TyperCommand, TyperGroup
 
 from ..recipe.errors import RecipeError
 from ..recipe.messages import join, say
-from ..recipe.plugs import unknown
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 """Click's, or that of the copy of Click inside Typer, as Typer's version has it."""
@@ -97,6 +97,8 @@ class Group(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and args[0] not in self.commands:
+            from ..recipe.plugs import unknown
+
             shown = [name for name, command in self.commands.items() if not command.hidden]
             raise RecipeError(unknown(say("no such command", "没有这个命令"), args[0], shown))
         return super().resolve_command(ctx, args)
@@ -137,7 +139,14 @@ def _usage(error: Exception, command: Any, ctx: Any) -> str:
             path=path,
             what=_name(param),
         )
-    return f"{path}: {getattr(error, 'message', error)}"
+    more = re.search(r"\(([^()]*)\)$", str(error))
+    return say(
+        "{path}: got more words than it takes{more}. Type: {usage}",
+        "{path}：多余的词{more}。请输入：{usage}",
+        path=path,
+        more=f" ({more[1]})" if more else "",
+        usage=_synopsis(command, ctx),
+    )
 
 
 def _name(param: Any) -> str:

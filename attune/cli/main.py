@@ -11,7 +11,7 @@ import typer
 
 from ..recipe.errors import AttuneError
 from ..recipe.messages import pick, say
-from . import chat, eval, merge, plan, pretrain, reference, runs, sft, train
+from . import chat, eval, merge, plan, pretrain, quickstart, reference, runs, sft, train
 from .command import Command, GeneratingCommand, Group, TrainingCommand
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ def _add(function: Callable[..., None], kind: type[Command] = Command) -> None:
     app.command(function.__name__, cls=kind, help=pick(function.__doc__ or ""))(function)
 
 
+_add(quickstart.quickstart)
 _add(sft.sft, TrainingCommand)
 _add(pretrain.pretrain, TrainingCommand)
 _add(train.train, TrainingCommand)

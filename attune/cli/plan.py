@@ -27,7 +27,7 @@ def plan(words: FileAndWords = None, as_json: AsJson = False) -> None:
 
     planned = plan_recipe(recipe)
     if as_json:
-        print(json_text(planned.as_dict()))
+        print(json_text({"recipe": recipe.model_dump(mode="json"), **planned.as_dict()}))
     else:
         print(dump(recipe))
         pairs(planned.lines())

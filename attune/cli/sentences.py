@@ -101,23 +101,22 @@ def result(event: RunEnded) -> str:
 
 
 def what_next(event: RunEnded, recipe: Recipe | None) -> list[str]:
-    """What to type next."""
+    """What to type next, with what it is for."""
     run = event.path
-    commands = []
-    if recipe is None or recipe.objective.name != "pretrain":
-        commands.append((f"attune chat {run}", say("talk to it", "与它对话")))
-    commands.append(
-        (f"attune eval {run} --against base", say("score it beside the base model", "与基座模型对比评分"))
-    )
+    score = (f"attune eval {run} --against base", say("score it beside the base model", "与基座模型对比评分"))
+    if recipe is not None and recipe.objective.name == "pretrain":
+        tune = f"attune sft --model {run}/final --data my.json"
+        commands = [
+            (f"attune eval {run}", say("score it", "评分")),
+            (tune, say("teach it to answer", "教它回答")),
+        ]
+    else:
+        commands = [(f"attune chat {run}", say("talk to it", "与它对话")), score]
     if recipe is None or recipe.adapter.name != "full":
-        commands.append(
-            (
-                f"attune merge {run} --output {run}-merged",
-                say("one ordinary model folder", "合并为普通模型文件夹"),
-            )
-        )
+        merge = f"attune merge {run} --output {run}-merged"
+        commands.append((merge, say("one ordinary model folder", "合并为普通模型文件夹")))
     width = max(len(command) for command, _ in commands)
-    return [say("Next:", "接下来："), *(f"  {command:<{width}}  {why}" for command, why in commands)]
+    return [say("Next:", "接下来："), *(f"  {command:<{width}}   {why}" for command, why in commands)]
 
 
 def duration(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -62,10 +63,11 @@ def split(words: Sequence[str]) -> tuple[Path | None, list[str]]:
 
 
 def run(recipe: Recipe, *, fresh: bool, accept_changes: bool, quiet: bool) -> None:
-    """Trains, with the console listening."""
+    """Trains, with the console listening. Of several processes the first one speaks."""
     from .console import Console
 
-    with Console(recipe=recipe, quiet=quiet) as console:
+    is_first = os.environ.get("RANK", "0") == "0"  # as ``accelerate launch`` sets it
+    with Console(recipe=recipe if is_first else None, quiet=quiet or not is_first) as console:
         from ..engine.train import train as train_recipe
 
         train_recipe(recipe, fresh=fresh, accept_changes=accept_changes, listeners=(console,))

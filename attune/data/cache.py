@@ -1,10 +1,10 @@
 """Encoded examples as flat arrays on disk, memory-mapped, found again by the hash of all that made them.
 
-    ids       int32 [tokens]        every example's tokens, prompt then branches, end to end
-    learn     bool  [tokens]        which of them are learnt
-    segments  int64 [segments + 1]  where each prompt and branch begins
-    examples  int64 [examples + 1]  where each example's segments begin; the first of them is the prompt
-    origins   int64 [examples, 2]   the file (an index) and the row (from 1) each example comes from
+ids       int32 [tokens]        every example's tokens, prompt then branches, end to end
+learn     bool  [tokens]        which of them are learnt
+segments  int64 [segments + 1]  where each prompt and branch begins
+examples  int64 [examples + 1]  where each example's segments begin; the first of them is the prompt
+origins   int64 [examples, 2]   the file (an index) and the row (from 1) each example comes from
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ class Store:
     def __getitem__(self, index: int) -> Segments:
         first, last = int(self.examples[index]), int(self.examples[index + 1])
         bounds = self.segments[first : last + 1].tolist()
-        spans = list(zip(bounds, bounds[1:], strict=False))
+        spans = list(pairwise(bounds))
         prompt = self.ids[spans[0][0] : spans[0][1]].tolist()
         branches = tuple((self.ids[a:b].tolist(), self.learn[a:b].tolist()) for a, b in spans[1:])
         return Segments(prompt, branches)
@@ -60,17 +61,23 @@ class Store:
 
     @cached_property
     def num_learnt(self) -> NDArray[np.int64]:
-        """Learnt tokens of each example, ``[examples]`` (the first token of a text without a prompt is not one)."""
+        """Learnt tokens of each example, ``[examples]`` (the first token of a branch without a prompt is not
+        one: nothing stands before it).
+        """
         running = np.concatenate(([0], np.cumsum(self.learn, dtype=np.int64)))
-        edges = self.segments[self.examples]
-        counts = np.diff(running[edges])
-        has_prompt = self.segments[self.examples[:-1] + 1] > edges[:-1]
-        first_is_learnt = self.learn[np.minimum(edges[:-1], max(len(self.learn) - 1, 0))] if len(self.learn) else 0
-        learnt: NDArray[np.int64] = counts - (~has_prompt & first_is_learnt)
+        counts = np.diff(running[self.segments[self.examples]])
+        starts, sizes = self.segments[:-1], np.diff(self.segments)
+        prompts = self.examples[:-1]
+        example_of = np.repeat(np.arange(len(self)), np.diff(self.examples))
+        is_branch = np.ones(len(starts), np.bool_)
+        is_branch[prompts] = False
+        lonely = np.flatnonzero(is_branch & (sizes > 0) & (sizes[prompts] == 0)[example_of])
+        lost = lonely[self.learn[starts[lonely]]]
+        learnt: NDArray[np.int64] = counts - np.bincount(example_of[lost], minlength=len(self))
         return learnt
 
     def where(self, indices: Sequence[int]) -> list[str]:
-        """``file row n`` of each of the examples, each once, in order."""
+        """``file:row`` of each of the examples, each once, in order."""
         pairs = sorted({(int(file), int(row)) for file, row in self.origins[list(indices)]})
         return [f"{self.files[file] if file < len(self.files) else ''}:{row}" for file, row in pairs]
 
@@ -101,13 +108,11 @@ class Store:
         """Several stores end to end."""
         if not parts:
             return cls.build(())
-        tokens = np.cumsum([0, *(len(part.ids) for part in parts)])
-        segments = np.cumsum([0, *(len(part.segments) - 1 for part in parts)])
         return cls(
             np.concatenate([part.ids for part in parts]),
             np.concatenate([part.learn for part in parts]),
-            np.concatenate([[0], *(part.segments[1:] + shift for part, shift in zip(parts, tokens, strict=False))]).astype(np.int64),
-            np.concatenate([[0], *(part.examples[1:] + shift for part, shift in zip(parts, segments, strict=False))]).astype(np.int64),
+            _bounds([part.segments for part in parts]),
+            _bounds([part.examples for part in parts]),
             np.concatenate([part.origins for part in parts]),
         )
 
@@ -117,6 +122,12 @@ class Store:
         for array in (self.ids, self.learn, self.segments, self.examples):
             sha.update(np.ascontiguousarray(array).tobytes())
         return sha.hexdigest()
+
+
+def _bounds(parts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Bounds that each begin at 0, as the bounds of all parts end to end."""
+    lengths = [np.diff(part) for part in parts]
+    return np.concatenate(([0], np.cumsum(np.concatenate(lengths)))).astype(np.int64)
 
 
 _ARRAYS = ("ids", "learn", "segments", "examples", "origins")
@@ -135,19 +146,24 @@ def folder(cache_dir: str | None) -> Path:
 
 
 def write(place: Path, stores: dict[str, Store], meta: dict[str, Any]) -> None:
-    """Writes an entry atomically: a reader sees all of it or none."""
+    """Writes an entry atomically: a reader sees all of it or none. A damaged entry is replaced.
+
+    Raises OSError where the disk does not take it.
+    """
     place.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=place.parent))
     try:
         for name, store in stores.items():
             for array in _ARRAYS:
                 np.save(temporary / f"{name}.{array}.npy", getattr(store, array), allow_pickle=False)
-        (temporary / "meta.json").write_text(json.dumps(meta, ensure_ascii=False), encoding="utf-8")
+        (temporary / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+        if place.exists() and read(place, tuple(stores)) is None:
+            shutil.rmtree(place)
         try:
             temporary.rename(place)
         except OSError:
             # Another process has written the same entry meanwhile: it is equal by construction.
-            if not (place / "meta.json").is_file():
+            if read(place, tuple(stores)) is None:
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -157,12 +173,25 @@ def read(place: Path, names: Sequence[str]) -> tuple[dict[str, Store], dict[str,
     """The entry at ``place``, memory-mapped, or None where there is none (or a damaged one)."""
     try:
         meta = json.loads((place / "meta.json").read_text(encoding="utf-8"))
-        stores = {
-            name: Store(*(_map(place / f"{name}.{array}.npy") for array in _ARRAYS)) for name in names
-        }
-    except (OSError, ValueError):
+        stores = {name: _open(place, name) for name in names}
+        whole = all(_is_whole(store) for store in stores.values())
+    except (OSError, ValueError, EOFError):
         return None
-    return stores, meta
+    return (stores, meta) if whole and isinstance(meta, dict) else None
+
+
+def _open(place: Path, name: str) -> Store:
+    ids, learn, segments, examples, origins = (_map(place / f"{name}.{array}.npy") for array in _ARRAYS)
+    return Store(ids, learn, segments, examples, origins)
+
+
+def _is_whole(store: Store) -> bool:
+    """The arrays fit each other."""
+    return bool(
+        len(store.ids) == len(store.learn) == store.segments[-1:].sum()
+        and len(store.segments) - 1 == store.examples[-1:].sum()
+        and len(store.origins) == len(store)
+    )
 
 
 def _map(path: Path) -> NDArray[Any]:

@@ -48,7 +48,9 @@ _COMMON = frozenset(
     "的一是不了在人有我他这为之大来以个中上们到说时要就出会可也你对生能而子那得于着下自年过发后作里用道行所然家种"
     ""
     ""
+    ""
     "事成方多经么去法学如都同现当没动面起看定天分还进好小部其些主样理心她本前开但因只从想实日三无者何曰与书请什问"
+    ""
     ""
     ""
     "题文品店這個們來為國說時會對後發學當沒動還進樣開從實經過於與書請問題"
@@ -186,7 +188,7 @@ def _whole_gzip(path: str) -> bytes:
 
 def _refuse_impostors(content: Content) -> None:
     path, head = content.path, content.head
-    if not head.strip():
+    if head.strip() in (b"", *(mark for mark, _ in _MARKS)):
         raise DataError(say("{path}: the file is empty.", "{path}：文件是空的。", path=path))
     if head.startswith(b"version https://git-lfs"):
         raise DataError(
@@ -201,7 +203,9 @@ def _refuse_impostors(content: Content) -> None:
 
 def _declared(content: Content, encoding: str) -> str:
     try:
-        b"".decode(encoding)
+        b"x".decode(
+            encoding, "replace"
+        )  # a codec from bytes to bytes (hex, rot13) is no encoding: LookupError
         codecs.getincrementaldecoder(encoding)
     except (LookupError, UnicodeError):
         raise DataError(
@@ -269,10 +273,18 @@ def _wide(content: Content) -> str:
 
 
 def _is_clean(content: Content, encoding: str) -> bool:
+    """Whether it decodes, without control characters and with next to no unprintable ones."""
+    odd = total = 0
     try:
-        return not any(_CONTROL.search(text) for text in _texts(content, encoding))
+        for text in _texts(content, encoding):
+            if _CONTROL.search(text):
+                return False
+            total += len(text)
+            if not text.isascii():
+                odd += sum(not (character.isprintable() or character.isspace()) for character in text)
     except UnicodeDecodeError:
         return False
+    return odd <= 0.02 * total
 
 
 def _is_chinese(content: Content) -> bool:

@@ -44,11 +44,11 @@ class Encoded:
     """Answers cut at the limit; their stop token is not learnt."""
     by_turn: bool = False
     """Laid as one example an answer."""
-    dropped: bool = False
-    """Rejected because ``overlong: drop`` says so."""
+    too_long: bool = False
+    """Rejected because it does not fit."""
 
 
-class TooLong(RowError):
+class TooLong(RowError):  # noqa: N818 (it is what became of the row, no fault of it)
     """An answer does not fit, whatever is done to its prompt."""
 
 
@@ -67,20 +67,24 @@ class Encoder:
                 return Encoded(tuple(self._text(example.text)))
             return self._conversation(example)
         except TooLong as error:
-            return Encoded(rejected=str(error), dropped=self.policy.overlong == "drop")
+            return Encoded(rejected=str(error), too_long=True)
         except RowError as error:
             return Encoded(rejected=str(error))
 
     def _text(self, text: str) -> list[Segments]:
-        """A document: every token is learnt, then the end token. A long one is cut into windows that overlap by
-        one token, so that each token is learnt exactly once; nothing is lost.
+        """A document: every token that has one before it is learnt, and the end token. A long one is cut into
+        windows that overlap by one token, so that each is learnt exactly once; nothing is lost.
         """
+        if not text.strip():
+            raise RowError(say("no text", "没有文本"))
         ids = list(self.tokenizer(text)["input_ids"])
         end = self.tokenizer.eos_token_id
         if end is not None and ids[-1:] != [end]:
             ids.append(end)
         if len(ids) < 2:
-            raise RowError(say("no text", "没有文本"))
+            raise RowError(
+                say("a single token: nothing follows it that could be learnt", "只有一个 token，无可学习")
+            )
         size = self.policy.max_length
         windows = (ids[start : start + size] for start in range(0, len(ids) - 1, size - 1))
         return [Segments((), ((window, [True] * len(window)),)) for window in windows]
@@ -95,11 +99,13 @@ class Encoder:
             learnt = learnt[-1:]
         if not learnt:
             raise RowError(say("no answer to learn", "没有可学习的回答"))
+        for place in learnt:
+            self._must_not_stop_early(messages[place], place)
         whole = self._whole(messages, conversation.tools, answers, set(learnt))
         if whole is not None and whole.num_tokens <= self.policy.max_length:
             return Encoded((whole,))
-        if whole is not None and len(learnt) == 1 or self.policy.overlong in ("drop", "stop", "cut_answer"):
-            pieces = [whole] if whole is not None else self._by_turn(messages, conversation.tools, learnt)
+        if whole is not None and (len(learnt) == 1 or self.policy.overlong != "keep_prompt_end"):
+            pieces = [whole]
         else:
             pieces = self._by_turn(messages, conversation.tools, learnt)
         fitted = [self._fit(piece) for piece in pieces]
@@ -109,6 +115,19 @@ class Encoder:
             answers_cut=sum(is_cut for _, _, is_cut in fitted),
             by_turn=len(pieces) > 1,
         )
+
+    def _must_not_stop_early(self, message: Message, place: int) -> None:
+        assert self.template is not None, "conversations need a chat template"
+        if self.template.stop in message.content:
+            raise RowError(
+                say(
+                    "the answer of turn {turn} holds the stop token {stop}: the model would learn to stop "
+                    "there; take it out",
+                    "第 {turn} 轮回答中含有停止符 {stop}：模型会学会在那里停下；请将其删除",
+                    turn=place + 1,
+                    stop=self.template.stop,
+                )
+            )
 
     def _whole(
         self, messages: Sequence[Message], tools: Sequence[Any], answers: Sequence[int], learnt: set[int]
@@ -131,17 +150,21 @@ class Encoder:
         start = len(prompt)
         return Segments(ids[:start], ((ids[start:], learn[start:]),))
 
-    def _by_turn(self, messages: Sequence[Message], tools: Sequence[Any], learnt: Sequence[int]) -> list[Segments]:
+    def _by_turn(
+        self, messages: Sequence[Message], tools: Sequence[Any], learnt: Sequence[int]
+    ) -> list[Segments]:
         """One example an answer, each with the prompt that inference would see."""
         turns = (self._turn(messages, tools, place) for place in learnt)
         return [Segments(asked, ((answered, [True] * len(answered)),)) for asked, answered in turns]
 
-    def _turn(self, messages: Sequence[Message], tools: Sequence[Any], place: int) -> tuple[list[int], list[int]]:
+    def _turn(
+        self, messages: Sequence[Message], tools: Sequence[Any], place: int
+    ) -> tuple[list[int], list[int]]:
         """Ids of the prompt of the answer at ``place`` and of that answer with its stop token."""
         template = self.template
         assert template is not None, "conversations need a chat template"
         before = template.render(messages[:place], tools, generation_prompt=True)
-        after = template.render(messages[: place + 1], tools)
+        after = template.render(messages[: place + 1], tools) + template.closing
         if not after.startswith(before):
             raise RowError(
                 say(
@@ -152,15 +175,36 @@ class Encoder:
             )
         stop = after.rfind(template.suffix)
         if stop < len(before):
-            raise RowError(
-                say("the chat template writes no stop token after turn {turn}", "对话模板在第 {turn} 轮之后没有停止符", turn=place + 1)
-            )
+            raise RowError(_no_stop(place))
         after = after[: stop + len(template.suffix)]
         asked, both = template.ids(before), template.ids(after)
         if both[: len(asked)] == asked:
-            return asked, both[len(asked) :]
-        # The tokenizer would merge the end of the prompt with the beginning of the answer; inference cannot.
-        return asked, template.ids(after[len(before) :])
+            answered = both[len(asked) :]
+        else:
+            answered = self._answer_alone(asked, both, after[len(before) :], place)
+        if answered[-1:] != [template.stop_id]:
+            raise RowError(_no_stop(place))
+        return asked, answered
+
+    def _answer_alone(self, asked: list[int], both: list[int], answer: str, place: int) -> list[int]:
+        """The answer's ids where the tokenizer would merge the end of the prompt with its beginning, which
+        inference cannot. A special token before it keeps a tokenizer from writing the space of a text's
+        beginning; what comes out must be the same text.
+        """
+        template = self.template
+        assert template is not None
+        wanted = self.tokenizer.decode(both)
+        anchored = template.ids(template.stop + answer)[1:]
+        for answered in (anchored, template.ids(answer)):
+            if self.tokenizer.decode(asked + answered) == wanted:
+                return answered
+        raise RowError(
+            say(
+                "the tokenizer cannot write the answer of turn {turn} apart from its prompt",
+                "分词器无法将第 {turn} 轮回答与其提示分开编码",
+                turn=place + 1,
+            )
+        )
 
     def _fit(self, piece: Segments) -> tuple[Segments, int, bool]:
         """The piece within the limit, the prompt tokens that were lost, and whether its answer was cut."""
@@ -177,11 +221,21 @@ class Encoder:
             return Segments(piece.prompt[-keep:], ((ids, learn),)), len(piece.prompt) - keep, False
         raise TooLong(
             say(
-                "{num} tokens (prompt {prompt}, answer {answer}), the limit is {limit}; raise data.max_length or choose another data.overlong",
-                "{num} 个 token（提示 {prompt}，回答 {answer}），上限 {limit}；可调大 data.max_length 或改用其他 data.overlong",
+                "{num} tokens (prompt {prompt}, answer {answer}), the limit is {limit}; raise "
+                "data.max_length or choose another data.overlong",
+                "{num} 个 token（提示 {prompt}，回答 {answer}），上限 {limit}；可调大 data.max_length "
+                "或改用其他 data.overlong",
                 num=piece.num_tokens,
                 prompt=len(piece.prompt),
                 answer=len(ids),
                 limit=limit,
             )
         )
+
+
+def _no_stop(place: int) -> str:
+    return say(
+        "the chat template writes no stop token after turn {turn}",
+        "对话模板在第 {turn} 轮之后没有停止符",
+        turn=place + 1,
+    )

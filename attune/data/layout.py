@@ -2,15 +2,15 @@
 
 Legend of shape suffixes: ``t`` tokens of the row, ``n`` learnt tokens, ``s`` segments.
 
-A segment is a run of tokens that attends to itself, causally, and to all of its parent. A prompt has no parent;
-a branch's parent is its prompt. An example with a single branch needs no border between the two and is laid as
+A segment is a run of tokens that attends to itself, causally, and to all of its parent. A prompt has no
+parent; a branch's parent is its prompt. An example with a single branch needs no border between the two: it is
 one segment.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -50,9 +50,9 @@ class Layout:
 class Batch:
     """One forward pass: a pack of whole examples.
 
-    ``ids`` [t]; ``positions`` [t]; ``sources`` [n]: the place in the row whose hidden state predicts the learnt
-    token; ``targets`` [n]: that token; ``branches`` [n]: the branch it belongs to, counted over the pack;
-    ``rows``: the example of each branch, by its index in the data set.
+    ``ids`` [t]; ``positions`` [t]; ``sources`` [n]: the place in the row whose hidden state predicts the
+    learnt token; ``targets`` [n]: that token; ``branches`` [n]: the branch it belongs to, counted over the
+    pack; ``rows``: the example of each branch, by its index in the data set.
     """
 
     ids: torch.Tensor
@@ -73,12 +73,8 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on ``device``."""
-        moved = (t.to(device, non_blocking=True) for t in (self.ids, self.positions))
-        ids, positions = moved
-        sources, targets, branches = (
-            t.to(device, non_blocking=True) for t in (self.sources, self.targets, self.branches)
-        )
-        return Batch(ids, positions, self.layout, sources, targets, branches, self.rows)
+        names = ("ids", "positions", "sources", "targets", "branches")
+        return replace(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in names})
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +90,8 @@ class Segments:
 
 
 def lay(examples: Sequence[tuple[int, Segments]]) -> Batch:
-    """Lays examples (with their index) end to end. A learnt token needs something before it: the first token of
-    an example without a prompt is never a target.
+    """Lays examples (with their index) end to end. A learnt token needs something before it: the first token
+    of a branch without a prompt is never a target.
     """
     ids: list[int] = []
     lengths: list[int] = []
@@ -121,7 +117,11 @@ def lay(examples: Sequence[tuple[int, Segments]]) -> Batch:
                     targets.append(token)
                     branch_of.append(len(rows))
             ids.extend(branch_ids)
-            lengths.append(len(branch_ids) if shared or not len(example.prompt) else len(example.prompt) + len(branch_ids))
+            lengths.append(
+                len(branch_ids)
+                if shared or not len(example.prompt)
+                else len(example.prompt) + len(branch_ids)
+            )
             parents.append(parent)
             rows.append(row)
     layout = Layout(tuple(lengths), tuple(parents))

@@ -34,10 +34,12 @@ def step_examples(step: int, num_examples: int, global_batch_size: int, seed: in
     return list(order(num_examples, epoch, seed)[start : start + global_batch_size])
 
 
-def packs(examples: Sequence[int], lengths: Sequence[int], micro_tokens: int, num_parts: int = 1) -> list[list[int]]:
-    """Splits a step's examples into rows of at most ``micro_tokens`` tokens, the fewest that first-fit-decreasing
-    finds, their number a multiple of ``num_parts`` where there are examples enough. An example that is longer
-    than a row by itself makes its own row.
+def packs(
+    examples: Sequence[int], lengths: Sequence[int], micro_tokens: int, num_parts: int = 1
+) -> list[list[int]]:
+    """Splits a step's examples into rows of at most ``micro_tokens`` tokens, the fewest that
+    first-fit-decreasing finds, their number a multiple of ``num_parts`` where there are examples enough. An
+    example that is longer than a row by itself makes its own row.
 
     ``lengths`` gives the tokens of each entry of ``examples``. The order of equal lengths is the given one.
     """
@@ -55,7 +57,9 @@ def packs(examples: Sequence[int], lengths: Sequence[int], micro_tokens: int, nu
         room[fit] -= length
     while len(rows) % num_parts and any(len(row) > 1 for row in rows):
         # Processes take rows in turn; the heaviest row that can be split gives its lighter half away.
-        heaviest = max((row for row in rows if len(row) > 1), key=lambda row: sum(lengths[place] for place in row))
+        heaviest = max(
+            (row for row in rows if len(row) > 1), key=lambda row: sum(lengths[place] for place in row)
+        )
         rows.append(heaviest[1::2])
         heaviest[:] = heaviest[0::2]
     return [[examples[place] for place in row] for row in rows]

@@ -76,11 +76,7 @@ def hub_rows(source: Source) -> RowStream:
         ) from None
     try:
         found = datasets.load_dataset(source.path, split=source.split)
-    except (
-        OSError,
-        ValueError,
-        RuntimeError,
-    ) as error:  # what datasets raises for no network, no set, no split
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         raise DataError(
             say(
                 "{path}: no such file here, and as a hub data set (split {split}) it cannot be loaded: "
@@ -132,8 +128,8 @@ def _folder(path: str, kind: str, notes: list[str]) -> list[str]:
     if left:
         notes.append(
             say(
-                "{path}: {num} files of the folder are not read: {names}.",
-                "{path}：文件夹中有 {num} 个文件未读取：{names}。",
+                "{path}: files of the folder that are not read: {names} ({num} in all).",
+                "{path}：文件夹中未读取的文件：{names}（共 {num} 个）。",
                 path=path,
                 num=len(left),
                 names=join(left[:5]) + (" …" if len(left) > 5 else ""),

@@ -8,25 +8,35 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any
 
+import numpy as np
+
 from ..recipe.errors import DataError
-from ..recipe.messages import join, say
+from ..recipe.messages import say
 from ..recipe.schema import Data, Source
-from . import cache, sources, split
+from . import cache, notices, sources, split
 from .cache import Store
 from .encode import Encoded, Encoder, Policy
 from .examples import Conversation, Example, Origin, Rejected
+from .layout import Segments
 from .places import files_of, is_hub
 from .template import ChatTemplate
 
 OnProgress = Callable[[str, int, int], None]
+
+_WRITERS = ("transformers", "tokenizers", "jinja2")
+"""Packages whose version may change what is written."""
 
 _CHUNK = 500
 _PARALLEL_FROM = 4000
@@ -54,11 +64,19 @@ class Prepared:
 
 
 def prepare(
-    data: Data, kind: str, tokenizer: Any, template: ChatTemplate | None, policy: Policy, seed: int, on_progress: OnProgress | None = None
+    data: Data,
+    kind: str,
+    tokenizer: Any,
+    template: ChatTemplate | None,
+    policy: Policy,
+    seed: int,
+    on_progress: OnProgress | None = None,
 ) -> Prepared:
     """Loads and encodes ``data``. Raises DataError for anything that must stop the run."""
     if not data.train:
-        raise DataError(say("No data: name a file with --data my.json.", "没有数据：请用 --data my.json 指定文件。"))
+        raise DataError(
+            say("No data: name a file with --data my.json.", "没有数据：请用 --data my.json 指定文件。")
+        )
     held_sources = data.held_out if isinstance(data.held_out, list) else []
     fingerprint = _fingerprint([*data.train, *held_sources], kind)
     place = None
@@ -69,7 +87,8 @@ def prepare(
             kind=kind,
             policy=dataclasses.asdict(policy),
             tokenizer=_tokenizer_digest(tokenizer),
-            template=getattr(tokenizer, "chat_template", None),
+            template=getattr(tokenizer, "chat_template", None) if template is not None else None,
+            versions=[f"{package} {metadata.version(package)}" for package in _WRITERS],
             seed=seed,
             language=say("en", "zh"),
         )
@@ -79,25 +98,45 @@ def prepare(
             return _from_cache(*found)
     prepared = _encode(data, held_sources, kind, Encoder(tokenizer, template, policy), seed, on_progress)
     if place is not None:
-        cache.write(place, {"train": prepared.train, "held_out": prepared.held_out}, _meta(prepared))
+        try:
+            cache.write(place, {"train": prepared.train, "held_out": prepared.held_out}, _meta(prepared))
+        except OSError as error:
+            text = say(
+                "The encoded data could not be kept in {place} ({reason}): the next run encodes again. "
+                "data.cache_dir names another place.",
+                "无法将编码结果保存到 {place}（{reason}）：下次运行将重新编码。"
+                "可用 data.cache_dir 指定其他位置。",
+                place=place.parent,
+                reason=error.strerror or error,
+            )
+            prepared.notices.append(("warning", text))
     return prepared
 
 
 def _encode(
-    data: Data, held_sources: list[Source], kind: str, encoder: Encoder, seed: int, on_progress: OnProgress | None
+    data: Data,
+    held_sources: list[Source],
+    kind: str,
+    encoder: Encoder,
+    seed: int,
+    on_progress: OnProgress | None,
 ) -> Prepared:
     loaded = sources.load(data.train, kind, seed=seed, on_progress=on_progress)
     sources.check_share(loaded, data.max_rejected_share)
-    notices = _about_files(loaded)
+    told = notices.about_files(loaded)
     files = [dataclasses.asdict(report) for report in loaded.files]
-    held, held_origins = [], []
+    rejected = list(loaded.rejected)
+    train, train_origins = loaded.examples, loaded.origins
+    held: list[Example]
+    held_origins: list[Origin]
     if held_sources:
         extra = sources.load(held_sources, kind, seed=seed, on_progress=on_progress)
         sources.check_share(extra, data.max_rejected_share)
+        told += notices.about_files(extra)
         held, held_origins = extra.examples, extra.origins
+        rejected += extra.rejected
         files += [{**dataclasses.asdict(report), "role": "held_out"} for report in extra.files]
-        train, train_origins = loaded.examples, loaded.origins
-        notices += _leaks(train, held, held_origins)
+        told += notices.leaks(train, held, held_origins)
     else:
         share = data.held_out if isinstance(data.held_out, float) else 0.0
         learn_at, held_at = split.split(loaded.examples, share, seed)
@@ -107,11 +146,14 @@ def _encode(
     workers = data.workers or os.cpu_count() or 1
     train_store, train_done = encode(train, train_origins, encoder, names, workers, on_progress)
     held_store, held_done = encode(held, held_origins, encoder, names, workers, None)
-    rejected = [*loaded.rejected, *_rejected(train, train_origins, train_done), *_rejected(held, held_origins, held_done)]
-    _stop_where_told(data, train_done, train_origins, len(loaded.examples), sum(len(e.segments) for e in train_done))
-    notices += _what_happened(train_done)
-    rows = [_as_messages(example) for example, done in zip(held, held_done, strict=True) if done.segments]
-    return Prepared(train_store, held_store, files, rejected, notices, rows, from_cache=False)
+    examples, origins, done = [*train, *held], [*train_origins, *held_origins], [*train_done, *held_done]
+    _stop_where_told(data, done, origins, len(train_store))
+    # A row that its source's weight takes twice is still one row.
+    rejected += dict.fromkeys(_rejected(examples, origins, done))
+    told += notices.what_happened(done, drops=data.overlong == "drop")
+    kept = (example for example, what in zip(held, held_done, strict=True) if what.rejected is None)
+    rows = [_as_messages(example) for example in kept]
+    return Prepared(train_store, held_store, files, rejected, told, rows, from_cache=False)
 
 
 def encode(
@@ -122,81 +164,122 @@ def encode(
     workers: int = 1,
     on_progress: OnProgress | None = None,
 ) -> tuple[Store, list[Encoded]]:
-    """Encodes in order, over ``workers`` processes where that pays. The second value tells, example by example,
-    what became of it (its segments lie in the store)."""
+    """Encodes in order, over ``workers`` processes where that pays. The second value tells, example by
+    example, what became of it, without its segments: these lie in the store.
+    """
     file_of = {name: index for index, name in enumerate(names)}
     chunks = [examples[start : start + _CHUNK] for start in range(0, len(examples), _CHUNK)]
     what = say("encoding", "编码")
     done: list[Encoded] = []
     stores = []
-    for part in _run(chunks, encoder, workers if len(examples) >= _PARALLEL_FROM else 1):
-        places = [
-            (file_of[origin.path], origin.row)
-            for encoded, origin in zip(part, origins[len(done) : len(done) + len(part)], strict=True)
-            for _ in encoded.segments
-        ]
-        segments = [piece for encoded in part for piece in encoded.segments]
-        if segments:
-            stores.append(Store.build(segments, places))
-        done += part
+    for size, store, unusual in _run(chunks, encoder, workers if len(examples) >= _PARALLEL_FROM else 1):
+        places = [(file_of[origin.path], origin.row) for origin in origins[len(done) : len(done) + size]]
+        # A worker knows the place of an example in its chunk only.
+        here = np.asarray(places, np.int64)[store.origins[:, 1]]
+        stores.append(dataclasses.replace(store, origins=here))
+        done += [unusual.get(place, _USUAL) for place in range(size)]
         if on_progress is not None:
             on_progress(what, len(done), len(examples))
     return dataclasses.replace(Store.join(stores), files=names), done
 
 
-def _run(chunks: Sequence[Sequence[Example]], encoder: Encoder, workers: int) -> Iterator[list[Encoded]]:
+_Part = tuple[int, Store, dict[int, Encoded]]
+"""A chunk's size, its store, and what became of the examples with which something happened."""
+
+_USUAL = Encoded()
+
+
+def _run(chunks: Sequence[Sequence[Example]], encoder: Encoder, workers: int) -> Iterator[_Part]:
     if workers == 1:
         for chunk in chunks:
-            yield [encoder.encode(example) for example in chunk]
+            yield _encode_chunk(encoder, chunk)
         return
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     context = multiprocessing.get_context("fork" if sys.platform.startswith("linux") else "spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(encoder,)) as pool:
-        yield from pool.map(_work, chunks)
+    with ProcessPoolExecutor(
+        workers, mp_context=context, initializer=_start_worker, initargs=(encoder,)
+    ) as pool:
+        try:
+            yield from pool.map(_work, chunks)
+        except BrokenProcessPool:
+            raise DataError(
+                say(
+                    "A process that encodes was ended by the system, most likely for lack of memory. "
+                    "Encode with fewer: data.workers=1.",
+                    "编码进程被系统终止，多半是内存不足。请减少进程数：data.workers=1。",
+                )
+            ) from None
+
+
+def _encode_chunk(encoder: Encoder, chunk: Sequence[Example]) -> _Part:
+    segments: list[Segments] = []
+    places: list[tuple[int, int]] = []
+    unusual = {}
+    for place, example in enumerate(chunk):
+        encoded = encoder.encode(example)
+        segments += encoded.segments
+        places += [(0, place)] * len(encoded.segments)
+        what = dataclasses.replace(encoded, segments=())
+        if what != _USUAL:
+            unusual[place] = what
+    return len(chunk), Store.build(segments, places), unusual
 
 
 _ENCODER: list[Encoder] = []
 
 
 def _start_worker(encoder: Encoder) -> None:
+    # Every core has its process; Ctrl-C is the parent's to answer.
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _ENCODER[:] = [encoder]
 
 
-def _work(chunk: Sequence[Example]) -> list[Encoded]:
-    return [_ENCODER[0].encode(example) for example in chunk]
+def _work(chunk: Sequence[Example]) -> _Part:
+    return _encode_chunk(_ENCODER[0], chunk)
 
 
-def _rejected(examples: Sequence[Example], origins: Sequence[Origin], done: Sequence[Encoded]) -> list[Rejected]:
-    return [
-        Rejected(origin, encoded.rejected, str(example)[:200])
-        for example, origin, encoded in zip(examples, origins, done, strict=True)
-        if encoded.rejected is not None
-    ]
+def _rejected(
+    examples: Sequence[Example], origins: Sequence[Origin], done: Sequence[Encoded]
+) -> Iterator[Rejected]:
+    for example, origin, encoded in zip(examples, origins, done, strict=True):
+        if encoded.rejected is not None:
+            shown = json.dumps(_as_messages(example), ensure_ascii=False, default=str)
+            yield Rejected(origin, encoded.rejected, shown if len(shown) <= 200 else shown[:200] + "…")
 
 
-def _stop_where_told(
-    data: Data, done: Sequence[Encoded], origins: Sequence[Origin], num_examples: int, num_left: int
-) -> None:
+def _stop_where_told(data: Data, done: Sequence[Encoded], origins: Sequence[Origin], num_left: int) -> None:
     """Raises DataError where overlong rows must stop the run, too many rows are unusable, or none is left."""
     bad = [
-        (origin, encoded.rejected)
+        (origin, encoded)
         for origin, encoded in zip(origins, done, strict=True)
-        if encoded.rejected is not None and not encoded.dropped
+        if encoded.rejected is not None and not (encoded.too_long and data.overlong == "drop")
     ]
-    shown = "".join(f"\n  {origin.path}:{origin.row}: {reason}" for origin, reason in bad[:5])
-    is_over = bad and (data.overlong == "stop" or len(bad) > data.max_rejected_share * max(1, num_examples))
-    if is_over or not num_left:
-        raise DataError(
-            say(
-                "{num} of {total} examples cannot be encoded, {left} are left (data.max_rejected_share={share}):{shown}",
-                "{total} 个样例中有 {num} 个无法编码，剩余 {left} 个（data.max_rejected_share={share}）：{shown}",
-                num=len(bad),
-                total=num_examples,
-                left=num_left,
-                share=data.max_rejected_share,
-                shown=shown,
-            )
+    must_stop = data.overlong == "stop" and any(encoded.too_long for _, encoded in bad)
+    if num_left and not must_stop and len(bad) <= data.max_rejected_share * len(done):
+        return
+    if must_stop:
+        bad = [(origin, encoded) for origin, encoded in bad if encoded.too_long]
+        head = say(
+            "{num} of {total} examples are too long, and data.overlong=stop says to stop:",
+            "{total} 个样例中有 {num} 个超长，按 data.overlong=stop 停止：",
+            num=len(bad),
+            total=len(done),
         )
+    else:
+        if not bad:  # all that there was, was dropped for its length
+            bad = [(o, encoded) for o, encoded in zip(origins, done, strict=True) if encoded.rejected]
+        head = say(
+            "{num} of {total} examples cannot be encoded, {left} are left to train on "
+            "(data.max_rejected_share={share}):",
+            "{total} 个样例中有 {num} 个无法编码，剩余 {left} 个可训练（data.max_rejected_share={share}）：",
+            num=len(bad),
+            total=len(done),
+            left=num_left,
+            share=data.max_rejected_share,
+        )
+    lines = [f"  {origin.path}:{origin.row}: {encoded.rejected}" for origin, encoded in bad[:5]]
+    more = [say("  and {n} more", "  另有 {n} 个", n=len(bad) - 5)] if len(bad) > 5 else []
+    raise DataError("\n".join([head, *lines, *more]))
 
 
 def _fingerprint(wanted: list[Source], kind: str) -> list[list[str]] | None:
@@ -214,88 +297,6 @@ def _fingerprint(wanted: list[Source], kind: str) -> list[list[str]] | None:
     return found
 
 
-def _about_files(loaded: sources.Loaded) -> list[tuple[str, str]]:
-    """What was read, as which format, and what was left out, as notices."""
-    notices = []
-    for report in loaded.files:
-        text = say(
-            "{path}: {rows:,} rows, format {format} ({container}{encoding})",
-            "{path}：{rows:,} 行，格式 {format}（{container}{encoding}）",
-            path=report.path,
-            rows=report.num_rows,
-            format=report.format,
-            container=report.container,
-            encoding=f", {report.encoding}" if report.encoding else "",
-        )
-        if report.ignored:
-            text += say("; columns not used: {names}", "；未使用的列：{names}", names=join(report.ignored))
-        notices.append(("info", text))
-    notices += [("info", note) for note in loaded.notes]
-    if loaded.changed:
-        first = loaded.changed[0]
-        notices.append(
-            (
-                "warning",
-                say(
-                    "{n} rows are used with a change, first {path}:{row}: {change}",
-                    "{n} 行经修改后使用，首个是 {path}:{row}：{change}",
-                    n=len(loaded.changed),
-                    path=first.origin.path,
-                    row=first.origin.row,
-                    change=first.change,
-                ),
-            )
-        )
-    if loaded.rejected:
-        row = loaded.rejected[0]
-        notices.append(
-            (
-                "warning",
-                say(
-                    "{n} of {total:,} rows cannot be used (see rejected.jsonl), first {path}:{row}: {reason}",
-                    "{total:,} 行中有 {n} 行无法使用（见 rejected.jsonl），首个是 {path}:{row}：{reason}",
-                    n=len(loaded.rejected),
-                    total=loaded.num_rows,
-                    path=row.origin.path,
-                    row=row.origin.row,
-                    reason=row.reason,
-                ),
-            )
-        )
-    return notices
-
-
-def _what_happened(done: Sequence[Encoded]) -> list[tuple[str, str]]:
-    """Counts of all that was done to examples, as notices."""
-    notices = []
-    cut = [encoded.prompt_cut for encoded in done if encoded.prompt_cut]
-    answers = sum(encoded.answers_cut for encoded in done)
-    dropped = sum(encoded.dropped for encoded in done)
-    by_turn = sum(encoded.by_turn for encoded in done)
-    refused = sum(encoded.rejected is not None and not encoded.dropped for encoded in done)
-    if refused:
-        notices.append(("warning", say("{n} examples could not be encoded: see rejected.jsonl", "{n} 个样例无法编码：见 rejected.jsonl", n=refused)))
-    if cut:
-        notices.append(("warning", say("{n} prompts lost their beginning ({t} tokens in all) to fit data.max_length", "{n} 条提示为满足 data.max_length 被截去开头（共 {t} 个 token）", n=len(cut), t=sum(cut))))
-    if answers:
-        notices.append(("warning", say("{n} answers were cut at data.max_length; their stop token is not learnt", "{n} 个回答在 data.max_length 处截断；不学习其停止符", n=answers)))
-    if dropped:
-        notices.append(("warning", say("{n} overlong examples were dropped, as data.overlong=drop asks", "按 data.overlong=drop 丢弃了 {n} 个超长样例", n=dropped)))
-    if by_turn:
-        notices.append(("info", say("{n} conversations are laid one answer at a time: too long as a whole, or rendered otherwise as history", "{n} 段对话按回答逐条编排：整体过长，或模板对历史的渲染不同", n=by_turn)))
-    return notices
-
-
-def _leaks(train: Sequence[Example], held: Sequence[Example], origins: Sequence[Origin]) -> list[tuple[str, str]]:
-    found = split.leaks(train, held)
-    if not found:
-        return []
-    rows = ", ".join(f"{origins[i].path}:{origins[i].row}" for i in found[:5])
-    return [
-        ("warning", say("{n} held-out prompts are also in training ({rows} …): their scores say nothing about new questions", "{n} 条留出提示也在训练集中（{rows} …）：其得分不能说明新问题上的表现", n=len(found), rows=rows))
-    ]
-
-
 def _as_messages(example: Example) -> dict[str, Any]:
     if isinstance(example, Conversation):
         tools = {"tools": list(example.tools)} if example.tools else {}
@@ -306,7 +307,9 @@ def _as_messages(example: Example) -> dict[str, Any]:
 def _tokenizer_digest(tokenizer: Any) -> str:
     fast = getattr(tokenizer, "backend_tokenizer", None)
     text = fast.to_str() if fast is not None else repr(sorted(tokenizer.get_vocab().items()))
-    return hashlib.sha256(text.encode()).hexdigest()
+    # The special tokens are the template's words, and the end token ends every text.
+    names = repr((type(tokenizer).__name__, sorted(tokenizer.special_tokens_map.items())))
+    return hashlib.sha256((text + names).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _meta(prepared: Prepared) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def missing(path: str) -> str:
             folder=folder,
         )
     names = sorted(item.name for item in folder.iterdir())
-    near = difflib.get_close_matches(Path(path).name, names, n=3, cutoff=0.6)
+    near = difflib.get_close_matches(Path(path).name, names, n=3, cutoff=0.75)
     if near:
         hint = say(
             "Did you mean: {near}?", "您是否想写：{near}？", near=join(str(folder / name) for name in near)

@@ -143,7 +143,7 @@ def _line_rows(content: Content, encoding: str, notes: list[str]) -> Iterator[Ro
     if num_comments:
         notes.append(
             say(
-                "{path}: {num} comment lines are no rows and were passed over.",
+                "{path}: comment lines, which are no rows, were passed over: {num}.",
                 "{path}：有 {num} 行注释，不算数据行，已跳过。",
                 path=content.path,
                 num=num_comments,
@@ -236,15 +236,20 @@ def _is_turns(value: list[Any]) -> bool:
 def _mostly_lines(text: str) -> bool:
     """Whether this is JSON Lines with a broken beginning: at least half of its lines are whole objects."""
     lines = [line for line in text.split("\n") if line.strip()]
+    if not lines or lines[0].strip() in ("[", "{"):
+        return False
     whole = sum(_is_whole(line) for line in lines)
     return whole > 1 and whole >= len(lines) / 2
 
 
-def _is_whole(line: str) -> bool:
+def _is_whole(text: str) -> bool:
+    """Whether the text is an object, or a list of objects or lists: ``[1]`` may be a footnote."""
     try:
-        return isinstance(_parse(line), dict | list)
+        value = _parse(text)
     except _NotJsonError:
         return False
+    items = value if isinstance(value, list) else [value]
+    return bool(items) and all(isinstance(item, dict | list) for item in items)
 
 
 def _broken(path: str, text: str, error: _NotJsonError) -> str:
@@ -294,8 +299,8 @@ def _broken_lines(path: str, num_wrong: int, wrong: list[str]) -> str:
     if more:
         wrong = [*wrong, say("  … and {more} more", "  …… 另有 {more} 行", more=more)]
     head = say(
-        "{path}: {num} lines are not valid JSON:",
-        "{path}：有 {num} 行不是有效的 JSON：",
+        "{path}: not valid JSON, number of lines: {num}",
+        "{path}：不是有效 JSON 的行数：{num}",
         path=path,
         num=num_wrong,
     )

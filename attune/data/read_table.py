@@ -1,9 +1,8 @@
 """CSV and TSV with a header line; Parquet and Arrow files (with pyarrow, ``pip install "attune[data]"``).
 
 A cell may hold line breaks when it is quoted. The separator is the header's (comma, tab or semicolon). TSV
-files are often written without quoting: where some cell opens a quote without closing it while every line has
-as many cells as the header, quotes are plain characters. A row with more or fewer cells than the header stops
-the reading of its file.
+files are often written without quoting: where a file is no table with quoting and is one without, quotes are
+plain characters. A row with more or fewer cells than the header stops the reading of its file.
 """
 
 from __future__ import annotations
@@ -123,26 +122,23 @@ def _separator(content: Content, encoding: str) -> str:
 
 
 def _is_unquoted(content: Content, encoding: str, separator: str) -> bool:
-    """Whether quotes are plain characters: some cell opens one and does not close it, yet all lines are
-    complete.
-    """
-    has_stray = False
-    width = 0
-    with open_text(content, encoding, newline=None) as file:
-        for line in file:
-            cells = line.rstrip("\n").split(separator)
-            width = width or len(cells)
-            if len(cells) != width:
-                return False
-            has_stray = has_stray or any(_is_stray(cell) for cell in cells)
-    return has_stray and width > 1
-
-
-def _is_stray(cell: str) -> bool:
-    """``"a``, and ``"a" b``; but neither ``"a"`` nor ``"a ""b"" c"``."""
-    if not cell.startswith('"'):
+    """Whether the quotes of a TSV are plain characters: it is a table without quoting and none with it."""
+    if separator != "\t":
         return False
-    return len(cell) < 2 or not cell.endswith('"') or '"' in cell[1:-1].replace('""', "")
+    return not _is_table(content, encoding, csv.QUOTE_MINIMAL) and _is_table(
+        content, encoding, csv.QUOTE_NONE
+    )
+
+
+def _is_table(content: Content, encoding: str, quoting: Literal[0, 3]) -> bool:
+    with open_text(content, encoding, newline="") as file:
+        try:
+            widths = {
+                len(cells) for cells in csv.reader(file, "excel-tab", quoting=quoting, strict=True) if cells
+            }
+        except csv.Error:
+            return False
+    return len(widths) == 1
 
 
 def _header(path: str, header: list[str]) -> list[str]:
@@ -176,8 +172,8 @@ def _ragged(path: str, width: int, num_wrong: int, wrong: list[str]) -> str:
     if more:
         wrong = [*wrong, say("  … and {more} more", "  …… 另有 {more} 行", more=more)]
     head = say(
-        "{path}: the header has {width} columns, but {num} rows have more or fewer cells:",
-        "{path}：表头有 {width} 列，但有 {num} 行的单元格数不同：",
+        "{path}: the header has {width} columns; number of rows with more or fewer cells: {num}",
+        "{path}：表头有 {width} 列；单元格数不同的行数：{num}",
         path=path,
         width=width,
         num=num_wrong,

@@ -51,32 +51,35 @@ class Format:
 
 
 def formats() -> list[Format]:
-    """All formats there are, ours and installed ones."""
+    """All formats there are, ours and installed ones. Looking for installed ones takes a while: ask once."""
     return [Format(name, plugs.find("formats", name)) for name in plugs.names("formats")]
 
 
-def recognise(path: str, rows: Sequence[Any], kind: str, wanted: str | None = None) -> Format:
-    """The format of the file whose first rows these are; ``wanted``: the name that the person declared.
+def recognise(
+    path: str, rows: Sequence[Any], kind: str, known: Sequence[Format], wanted: str | None = None
+) -> Format:
+    """The format, one of ``known``, of the file whose first rows these are; ``wanted``: the declared name.
 
     Raises DataError where none fits, two fit equally, or the file is of another kind than the command learns
-    from.
+    from; RecipeError for a declared name that is none.
     """
     found = [columns(row) for row in rows]
     if wanted is not None:
-        declared = Format(wanted, plugs.find("formats", wanted))
+        declared = next((one for one in known if one.name == wanted), None)
+        declared = declared or Format(wanted, plugs.find("formats", wanted))
         if declared.kind != kind:
             raise DataError(_other_kind(path, declared, kind))
         return declared
-    ranked = _ranked([known for known in formats() if known.kind == kind], found)
+    ranked = _ranked([one for one in known if one.kind == kind], found)
     if ranked:
-        best = [known for rank, known in ranked if rank == ranked[0][0]]
+        best = [one for rank, one in ranked if rank == ranked[0][0]]
         if len(best) > 1:
             raise DataError(_ambiguous(path, best))
         return best[0]
-    others = _ranked([known for known in formats() if known.kind != kind], found)
+    others = _ranked([one for one in known if one.kind != kind], found)
     if others:
         raise DataError(_other_kind(path, others[0][1], kind))
-    raise DataError(_unknown(path, frozenset().union(*found), kind))
+    raise DataError(_unknown(path, frozenset().union(*found), [one for one in known if one.kind == kind]))
 
 
 def unfit(known: Format, row: Any) -> str:
@@ -101,8 +104,7 @@ def _ranked(known: list[Format], found: list[frozenset[str]]) -> list[tuple[tupl
     return sorted(ranks, key=lambda rank: rank[0], reverse=True)
 
 
-def _unknown(path: str, found: frozenset[str], kind: str) -> str:
-    known = [candidate for candidate in formats() if candidate.kind == kind]
+def _unknown(path: str, found: frozenset[str], known: list[Format]) -> str:
     closest = max(known, key=lambda candidate: _closeness(candidate, found))
     lines = [
         say(

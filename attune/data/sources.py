@@ -21,7 +21,7 @@ from .examples import Example, Origin, Rejected, RowError
 from .formats._row import columns, kind_of
 from .places import files_of, hub_rows, is_hub
 from .read import Row, RowStream, rows
-from .recognise import Format, recognise, unfit
+from .recognise import Format, formats, recognise, unfit
 
 _FIRST = 50
 """Rows by which the format of a file is recognised."""
@@ -88,13 +88,17 @@ def load(
     for source in sources:
         with _gathering(problems):
             named.append((source, files_of(source, kind, loaded.notes)))
+    known = formats()
     progress = _Progress([path for _, paths in named for path in paths], on_progress)
     for place, (source, paths) in enumerate(named):
         before = len(loaded.examples)
         for path in paths:
             with _gathering(problems):
-                _load_file(path, source, kind, loaded, progress)
+                _load_file(path, source, kind, known, loaded, progress)
+        num = len(loaded.examples) - before
         _weigh(loaded, before, source.weight, f"{seed}/{place}/{source.path}")
+        if num and len(loaded.examples) == before:
+            loaded.notes.append(_none_taken(source, num))
     if problems:
         raise DataError(problems)
     return loaded
@@ -166,16 +170,18 @@ class _Progress:
             self._tell(stream.path, self._done, self._total)
 
 
-def _load_file(path: str, source: Source, kind: str, loaded: Loaded, progress: _Progress) -> None:
+def _load_file(
+    path: str, source: Source, kind: str, known: Sequence[Format], loaded: Loaded, progress: _Progress
+) -> None:
     stream = hub_rows(source) if is_hub(path) else rows(path, source.encoding)
     start = iter(stream)
     first = list(itertools.islice(start, _FIRST))
     if not first:
         raise DataError(say("{path}: the file holds no rows.", "{path}：文件中没有数据行。", path=path))
-    known = recognise(path, [value for _, value in first], kind, source.format)
+    chosen = recognise(path, [value for _, value in first], kind, known, source.format)
     used, changed, rejected = len(loaded.examples), len(loaded.changed), len(loaded.rejected)
     for number, value in itertools.chain(first, start):
-        _take(Origin(path, number), value, known, loaded)
+        _take(Origin(path, number), value, chosen, loaded)
         progress.within(stream)
     progress.end(stream)
     loaded.notes += stream.notes
@@ -183,7 +189,7 @@ def _load_file(path: str, source: Source, kind: str, loaded: Loaded, progress: _
         FileReport(
             path=path,
             container=stream.container,
-            format=known.name,
+            format=chosen.name,
             encoding=stream.encoding,
             is_compressed=stream.is_compressed,
             num_rows=stream.num_rows,
@@ -191,7 +197,7 @@ def _load_file(path: str, source: Source, kind: str, loaded: Loaded, progress: _
             num_rejected=len(loaded.rejected) - rejected,
             num_changed=len(loaded.changed) - changed,
             sha256=stream.sha256,
-            ignored=_ignored(known, first),
+            ignored=_ignored(chosen, first),
         )
     )
 
@@ -230,6 +236,16 @@ def _weigh(loaded: Loaded, before: int, weight: float, seed: str) -> None:
     examples, origins = loaded.examples[before:], loaded.origins[before:]
     loaded.examples[before:] = [examples[index] for index in order]
     loaded.origins[before:] = [origins[index] for index in order]
+
+
+def _none_taken(source: Source, num: int) -> str:
+    return say(
+        "{path}: with weight {weight} none of its examples is taken (it has {num}). Raise the weight.",
+        "{path}：权重 {weight} 下一个样例也没有取（共 {num} 个）。请提高权重。",
+        path=source.path,
+        weight=source.weight,
+        num=num,
+    )
 
 
 def _ignored(known: Format, first: list[Row]) -> tuple[str, ...]:

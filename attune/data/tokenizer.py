@@ -10,8 +10,8 @@ PAD = "<|endoftext|>"
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
-    """Byte-level BPE (any text can be written, in any language) with the tokens of the ChatML template; the end
-    of a text and the stop of an answer are different tokens. Equal texts give an equal tokenizer.
+    """Byte-level BPE (any text can be written, in any language) with the tokens of the ChatML template; the
+    end of a text and the stop of an answer are different tokens. Equal texts give an equal tokenizer.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast

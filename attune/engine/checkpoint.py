@@ -1,8 +1,9 @@
 """Checkpoints that survive SIGKILL: complete or absent, checked by hash before they are trusted.
 
-A checkpoint is a folder ``step-000123`` with the trained weights, the optimizer's moments and the random states
-as safetensors, ``state.json``, and last a ``manifest.json`` with the SHA-256 of each file. It is written beside
-its place, flushed to the disk, and renamed.
+A checkpoint is a folder ``step-000123`` with the trained weights and the optimizer's moments as safetensors,
+``state.json``, and last a ``manifest.json`` with the SHA-256 of each file. It is written beside its place,
+flushed to the disk, and renamed. It needs no random states: each step draws from a stream of its own
+(``step.seed``).
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ..recipe.messages import say
+from ..recipe.errors import RunError
+from ..recipe.messages import join, say
 
 _WRITING = ".writing-"
+_FILES = frozenset({"weights.safetensors", "optimizer.safetensors", "state.json"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,6 @@ class Checkpoint:
     state: dict[str, Any]
     weights: dict[str, Tensor]
     optimizer: dict[str, Tensor]
-    random: dict[str, Tensor]
 
     @property
     def step(self) -> int:
@@ -46,26 +48,26 @@ def trained(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def write(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> Path:
-    """Writes ``folder/step-<state.step>`` and returns it. Raises OSError (a full disk, say); what stood before
-    stays untouched.
+    """Writes ``folder/step-<state.step>`` and returns it; what stood before stays untouched.
+
+    Raises OSError or SafetensorError (a full disk, say).
     """
     folder.mkdir(parents=True, exist_ok=True)
-    place = folder / f"step-{int(state['step']):06d}"
+    place = place_of(folder, int(state["step"]))
     draft = folder / f"{_WRITING}{place.name}"
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
     try:
         parameters = trained(model)
-        save_file({name: p.detach().contiguous() for name, p in parameters.items()}, draft / "weights.safetensors")
+        weights = {name: parameter.detach().contiguous() for name, parameter in parameters.items()}
+        save_file(weights, draft / "weights.safetensors")
         save_file(_moments(parameters, optimizer), draft / "optimizer.safetensors")
-        save_file(_random_states(), draft / "random.safetensors")
-        (draft / "state.json").write_text(json.dumps(dict(state), ensure_ascii=False, indent=1), encoding="utf-8")
-        manifest = {file.name: _sha256(file) for file in sorted(draft.iterdir())}
-        (draft / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        _write_json(draft / "state.json", dict(state))
+        _write_json(draft / "manifest.json", {file.name: _sha256(file) for file in sorted(draft.iterdir())})
         _flush(draft)
         if place.exists():
             # The same step of an earlier, damaged attempt: it makes room only when its successor is complete.
-            shutil.rmtree(place)
+            _remove(place)
         draft.rename(place)
         _flush_entry(folder)
     except BaseException:
@@ -74,22 +76,33 @@ def write(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, stat
     return place
 
 
-def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """The newest intact checkpoint, and a sentence for each newer one that is damaged."""
-    damaged = []
-    for place in sorted(folder.glob("step-*"), reverse=True):
+def newest(folder: Path, *, with_best: bool = False) -> tuple[Checkpoint | None, list[str]]:
+    """The newest intact checkpoint, and a sentence for each newer one that is damaged.
+
+    ``with_best``: the checkpoint that its state names as the best so far must be intact too.
+    """
+    damaged: list[str] = []
+    for place in reversed(_places(folder)):
         fault = _fault(place)
         if fault is None:
-            return read(place), damaged
+            found = read(place)
+            fault = _fault_of_best(found) if with_best else None
+            if fault is None:
+                return found, damaged
         damaged.append(
             say(
-                "The checkpoint {path} is damaged ({fault}); going back to the one before it.",
-                "检查点 {path} 已损坏（{fault}）；改用前一个。",
+                "The checkpoint {path} is damaged ({fault}); going back to what stands before it.",
+                "检查点 {path} 已损坏（{fault}）；改用它之前的内容。",
                 path=place,
                 fault=fault,
             )
         )
     return None, damaged
+
+
+def place_of(folder: Path, step: int) -> Path:
+    """Where the checkpoint of ``step`` lies."""
+    return folder / f"step-{step:06d}"
 
 
 def read(place: Path) -> Checkpoint:
@@ -99,14 +112,16 @@ def read(place: Path) -> Checkpoint:
         json.loads((place / "state.json").read_text(encoding="utf-8")),
         load_file(place / "weights.safetensors"),
         load_file(place / "optimizer.safetensors"),
-        load_file(place / "random.safetensors"),
     )
 
 
 def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Puts weights, moments and random states back; afterwards the run goes on as if it had never stopped."""
+    """Puts weights and moments back; afterwards the run goes on as if it had never stopped.
+
+    Raises RunError where the checkpoint was made with other parameters than the model's.
+    """
     parameters = trained(model)
-    assert parameters.keys() == checkpoint.weights.keys(), "the checkpoint holds other parameters than the model"
+    _check_fit(checkpoint, parameters)
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(checkpoint.weights[name])
@@ -120,19 +135,37 @@ def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.Opt
             moment: tensor.to(parameter.device if moment != "step" or parameter.is_cuda else "cpu")
             for moment, tensor in moments.get(name, {}).items()
         }
-    torch.set_rng_state(checkpoint.random["cpu"])
-    if torch.cuda.is_available() and "cuda" in checkpoint.random:
-        torch.cuda.set_rng_state(checkpoint.random["cuda"])
 
 
-def prune(folder: Path, keep: int, best: int | None) -> None:
-    """Removes all but the newest ``keep`` checkpoints and the best one, and drafts that a kill left behind."""
-    places = sorted(folder.glob("step-*"))
-    for place in places[:-keep]:
-        if best is None or place.name != f"step-{best:06d}":
-            shutil.rmtree(place)
+def prune(folder: Path, keep: int, step: int, best: int | None) -> None:
+    """Keeps the newest ``keep`` checkpoints up to ``step`` and the best one.
+
+    A later one was found damaged when the run went on, and goes too, as do drafts that a kill left behind.
+    """
+    places = _places(folder)
+    kept = [place for place in places if _step_of(place) <= step][-keep:]
+    for place in places:
+        if place not in kept and _step_of(place) != best:
+            _remove(place)
     for draft in folder.glob(f"{_WRITING}*"):
         shutil.rmtree(draft)
+
+
+def _places(folder: Path) -> list[Path]:
+    """The checkpoints of a folder, damaged or not, by step."""
+    return sorted((place for place in folder.glob("step-*") if place.name[5:].isdecimal()), key=_step_of)
+
+
+def _step_of(place: Path) -> int:
+    return int(place.name[5:])
+
+
+def _remove(place: Path) -> None:
+    """Renames before it deletes: a kill in between leaves a scrap, never half a checkpoint."""
+    scrap = place.with_name(f"{_WRITING}old-{place.name}")
+    shutil.rmtree(scrap, ignore_errors=True)
+    place.rename(scrap)
+    shutil.rmtree(scrap)
 
 
 def _moments(parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -143,20 +176,38 @@ def _moments(parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Opti
     }
 
 
-def _random_states() -> dict[str, Tensor]:
-    states = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        states["cuda"] = torch.cuda.get_rng_state()
-    return states
+def _check_fit(checkpoint: Checkpoint, parameters: Mapping[str, nn.Parameter]) -> None:
+    names = parameters.keys() | checkpoint.weights.keys()
+    unlike = sorted(
+        name
+        for name in names
+        if name not in parameters
+        or name not in checkpoint.weights
+        or parameters[name].shape != checkpoint.weights[name].shape
+    )
+    if unlike:
+        raise RunError(
+            say(
+                "The checkpoint {path} does not fit the model: {n} parameters differ ({names}). "
+                "Start over with --fresh, or use another --output.",
+                "检查点 {path} 与模型不符：有 {n} 个参数不同（{names}）。"
+                "请用 --fresh 重新开始，或换一个 --output。",
+                path=checkpoint.path,
+                n=len(unlike),
+                names=join([*unlike[:3], *(["…"] if unlike[3:] else [])]),
+            )
+        )
 
 
 def _fault(place: Path) -> str | None:
     """What is wrong with a checkpoint, or None."""
     try:
         manifest = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except OSError:
         return say("it has no manifest", "没有清单文件")
     except ValueError:
+        manifest = None
+    if not isinstance(manifest, dict) or not manifest.keys() >= _FILES:
         return say("its manifest is cut off", "清单不完整")
     for name, digest in manifest.items():
         if not (place / name).is_file():
@@ -166,17 +217,25 @@ def _fault(place: Path) -> str | None:
     return None
 
 
+def _fault_of_best(checkpoint: Checkpoint) -> str | None:
+    best = checkpoint.state.get("best_step")
+    if best in (None, checkpoint.step):
+        return None
+    place = place_of(checkpoint.path.parent, int(best))
+    fault = _fault(place)
+    return None if fault is None else f"{place.name}: {fault}"
+
+
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _slow_sha256(path)
-
-
-def _slow_sha256(path: Path) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(2**20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=1), encoding="utf-8")
 
 
 def _flush(folder: Path) -> None:

@@ -37,7 +37,9 @@ class Shape:
         text = config.get_text_config()
         hidden = int(text.hidden_size)
         heads = int(getattr(text, "num_attention_heads", 0) or 1)
-        feed_forward = getattr(text, "intermediate_size", None) or getattr(text, "n_inner", None) or 4 * hidden
+        feed_forward = (
+            getattr(text, "intermediate_size", None) or getattr(text, "n_inner", None) or 4 * hidden
+        )
         return cls(
             int(text.num_hidden_layers),
             hidden,
@@ -52,7 +54,9 @@ class Shape:
         """What autograd keeps for the backward pass of ``num_tokens`` tokens."""
         attention = (2 * (self.heads + 2 * self.key_heads) + self.heads) * self.head_size
         # float32 copies inside the norms come on top of the inputs and outputs in the arithmetic's dtype
-        a_layer = num_tokens * (dtype_bytes * (4 * self.hidden + attention + 4 * self.feed_forward) + 8 * self.hidden)
+        a_layer = num_tokens * (
+            dtype_bytes * (4 * self.hidden + attention + 4 * self.feed_forward) + 8 * self.hidden
+        )
         if checkpointing:
             return self.num_layers * num_tokens * self.hidden * dtype_bytes + a_layer
         return self.num_layers * a_layer
@@ -63,10 +67,14 @@ class Shape:
         return self.num_layers * (attention + 3 * self.hidden * self.feed_forward)
 
     def step_flops(self, num_tokens: int, num_learnt: int, *, full: bool) -> float:
-        """Float operations of forward and backward: 2 a weight and token forward, 2 for the inputs' gradient, and
-        2 more for the weights' where all weights learn."""
+        """Float operations of forward and backward: 2 a weight and token forward, 2 for the inputs' gradient,
+        and 2 more for the weights' where all weights learn.
+        """
         passes = 6 if full else 4
-        return passes * num_tokens * self.matrix_parameters() + (8 if full else 4) * num_learnt * self.hidden * self.vocabulary
+        return (
+            passes * num_tokens * self.matrix_parameters()
+            + (8 if full else 4) * num_learnt * self.hidden * self.vocabulary
+        )
 
 
 def checkpointing_needed(policy: Policy, num_tokens: int, device: torch.device) -> bool:

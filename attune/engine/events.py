@@ -1,5 +1,5 @@
-"""What a run tells the outside, and the only place it is told from. Consumers: console, metrics.jsonl, trackers,
-report, search pruner. Units stand in the names.
+"""What a run tells the outside, and the only place it is told from. Consumers: console, metrics.jsonl,
+trackers, report, search pruner. Units stand in the names.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Progress(Event):
 
 @dataclass(frozen=True, slots=True)
 class Notice(Event):
-    """A sentence for the person. ``level``: ``info`` or ``warning``; warnings are repeated in the final summary."""
+    """A sentence for the person. ``level``: ``info`` or ``warning``; the final summary repeats warnings."""
 
     kind: ClassVar[str] = "notice"
     level: str

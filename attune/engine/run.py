@@ -1,9 +1,9 @@
 """A run's folder: who may write to it, whether it can go on, and what it says about itself.
 
-    recipe.yaml     the recipe in full           metrics.jsonl   one event a line
-    run.json        state and summary            rejected.jsonl  rows that could not be used
-    held_out.jsonl  what it is evaluated on      checkpoints/    to go on from
-    final/          the result                   report.html     the picture of it all
+recipe.yaml     the recipe in full           metrics.jsonl   one event a line
+run.json        state and summary            rejected.jsonl  rows that could not be used
+held_out.jsonl  what it is evaluated on      checkpoints/    to go on from
+final/          the result                   report.html     the picture of it all
 """
 
 from __future__ import annotations
@@ -28,8 +28,29 @@ from ..recipe.schema import Recipe
 PACKAGES = ("attune", "torch", "transformers", "peft", "accelerate", "safetensors", "tokenizers", "numpy")
 """Libraries whose version can change what a run computes."""
 
-_FREE = frozenset({"output", "train.trackers", "data.cache_dir", "data.workers", "train.keep_checkpoints", "train.save_steps"})
-"""Fields that may change between the parts of a run: none of them touches the weights."""
+_FREE = frozenset(
+    {
+        "output",
+        "train.trackers",
+        "data.cache_dir",
+        "data.workers",
+        "train.keep_checkpoints",
+        "train.save_steps",
+        "train.threads",  # compared by their effect
+    }
+)
+"""Fields that may change between the parts of a run: neither they nor ``generation`` touch the weights."""
+
+_FILES = (
+    "run.json",
+    "recipe.yaml",
+    "metrics.jsonl",
+    "rejected.jsonl",
+    "held_out.jsonl",
+    "report.html",
+    "scores.json",
+)
+_FOLDERS = ("checkpoints", "final", "evals", "tensorboard")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +80,9 @@ class RunFolder:
 
     def clear(self) -> None:
         """Forgets an earlier run, and only what a run writes."""
-        for name in ("checkpoints", "final", "evals"):
+        for name in _FOLDERS:
             shutil.rmtree(self.path / name, ignore_errors=True)
-        for name in ("run.json", "recipe.yaml", "metrics.jsonl", "rejected.jsonl", "held_out.jsonl", "report.html", "scores.json"):
+        for name in _FILES:
             (self.path / name).unlink(missing_ok=True)
 
     def truncate_metrics(self, step: int) -> None:
@@ -102,23 +123,32 @@ def check_same(folder: RunFolder, recipe: Recipe, data_digest: str, accept: bool
     """
     state = folder.state() or {}
     old = recipes.load(folder.path / "recipe.yaml")
-    found = [
-        line for line in recipes.difference(old, recipe) if line.split(":")[0] not in _FREE
-    ]
+    found = differences(old, recipe)
     if state.get("data_digest") not in (None, data_digest):
         found.append(say("the training data has changed", "训练数据已改变"))
     then, now = state.get("versions", {}), versions()
     found += [
-        f"{name}: {then[name]} → {now.get(name)}" for name in PACKAGES if name in then and then[name] != now.get(name)
+        f"{name}: {then[name]} → {now.get(name)}"
+        for name in PACKAGES
+        if name in then and then[name] != now.get(name)
     ]
     threads = state.get("threads")
     if threads is not None and threads != current_threads():
-        found.append(say("CPU threads: {then} → {now}", "CPU 线程数：{then} → {now}", then=threads, now=current_threads()))
+        found.append(
+            say(
+                "CPU threads: {then} → {now}",
+                "CPU 线程数：{then} → {now}",
+                then=threads,
+                now=current_threads(),
+            )
+        )
     if found and not accept:
         raise RunError(
             say(
-                "{path} holds an unfinished run that differs from what is asked now:\n  {found}\nUse another --output, start over with --fresh, or go on all the same with --accept-changes.",
-                "{path} 中有一个未完成的训练，与当前要求不同：\n  {found}\n请换一个 --output，或用 --fresh 重新开始，或用 --accept-changes 照旧继续。",
+                "{path} holds an unfinished run that differs from what is asked now:\n  {found}\nUse another "
+                "--output, start over with --fresh, or go on all the same with --accept-changes.",
+                "{path} 中有一个未完成的训练，与当前要求不同：\n  {found}\n请换一个 --output，"
+                "或用 --fresh 重新开始，或用 --accept-changes 照旧继续。",
                 path=folder.path,
                 found="\n  ".join(found),
             )
@@ -126,16 +156,24 @@ def check_same(folder: RunFolder, recipe: Recipe, data_digest: str, accept: bool
     return found
 
 
+def differences(old: Recipe, new: Recipe) -> list[str]:
+    """The fields in which two recipes would compute different weights, as ``train.seed: 42 → 7``."""
+    lines = recipes.difference(old, new)
+    return [line for line in lines if line.split(":")[0] not in _FREE and not line.startswith("generation.")]
+
+
 def versions() -> dict[str, str]:
     """Installed versions of the libraries that a run depends on."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    found["python"] = platform.python_version()
-    return found
+    found = {name: _version(name) for name in PACKAGES}
+    present = {name: number for name, number in found.items() if number is not None}
+    return {**present, "python": platform.python_version()}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def current_threads() -> int:

@@ -1,7 +1,7 @@
 """One optimizer step: packs, log-probabilities, objective, backward, one denominator, clip, move.
 
-Every reduction is a sum over the whole step's denominator, so that one pack of 8 examples equals 8 packs of one,
-on one process or several: gradients are summed over processes, never averaged over means.
+Every reduction is a sum over the whole step's denominator, so that one pack of 8 examples equals 8 packs of
+one, on one process or several: gradients are summed over processes, never averaged over means.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..data import pack
 from ..data.cache import Store
-from ..data.layout import Batch
 from ..models.policy import Policy
 from ..recipe.errors import RunError
 from ..recipe.messages import join, say
@@ -42,6 +42,17 @@ class Outcome:
     num_tokens: int
 
 
+_EXAMPLES_AT_ONCE = 512
+"""Held-out examples that are packed together; packing looks at every row for every example."""
+
+
+def seed(run_seed: int, step: int, rank: int) -> None:
+    """Gives the step random numbers (dropout) that depend on the three numbers only, not on what was drawn
+    before: a resumed run needs no random state, on one process or many.
+    """
+    torch.manual_seed(int(np.random.SeedSequence((run_seed, step, rank)).generate_state(1)[0]))
+
+
 def share_of_packs(store: Store, examples: Sequence[int], micro: Micro) -> list[list[int]]:
     """This process's packs of the step's examples. All processes compute the same cut."""
     lengths = [int(store.lengths[index]) for index in examples]
@@ -50,14 +61,22 @@ def share_of_packs(store: Store, examples: Sequence[int], micro: Micro) -> list[
 
 
 def accumulate(
-    policy: Policy, store: Store, examples: Sequence[int], micro: Micro, objective: ModuleType, config: Choice, accelerator: Any
+    policy: Policy,
+    store: Store,
+    examples: Sequence[int],
+    micro: Micro,
+    objective: ModuleType,
+    config: Choice,
+    accelerator: Any,
 ) -> Outcome:
     """Runs forward and backward over the step's examples, leaving the gradient of the mean in ``.grad``.
 
-    Raises RunError, naming the rows, where a pack gives a loss that is no number.
+    Raises RunError, naming the rows, where a pack's loss or the step's gradient is no number.
     """
     batches = [pack.batch(store, indices) for indices in share_of_packs(store, examples, micro)]
-    counts = torch.tensor([sum(objective.denominator(b) for b in batches), sum(b.num_tokens for b in batches)])
+    counts = torch.tensor(
+        [sum(objective.denominator(b) for b in batches), sum(b.num_tokens for b in batches)]
+    )
     denominator, num_tokens = (int(n) for n in _summed(counts, policy, accelerator))
     total = torch.zeros((), device=policy.device)
     for batch in batches:
@@ -65,17 +84,25 @@ def accumulate(
         (loss / max(1, denominator)).backward()
         total += loss.detach()
         if not torch.isfinite(total):
-            raise RunError(not_a_number(store, batch, float(loss)))
+            raise RunError(not_a_number(store, batch.rows, float(loss)))
     gradients = [p.grad for p in policy.parameters() if p.grad is not None]
     if micro.world > 1:
         gradients = _reduce_gradients(policy, accelerator)
     norm = torch.nn.utils.get_total_norm(gradients)
+    if not torch.isfinite(norm):
+        raise RunError(not_a_number(store, examples, float(norm), of_gradient=True))
     mean = float(_summed(total[None], policy, accelerator)[0]) / max(1, denominator)
     return Outcome(mean, float(norm), denominator, num_tokens)
 
 
-def move(policy: nn.Module, optimizer: torch.optim.Optimizer, learning_rate: float, max_norm: float | None, norm: float) -> None:
-    """Clips the gradient to ``max_norm`` (its norm is known), sets the step size, steps, forgets the gradient."""
+def move(
+    policy: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    learning_rate: float,
+    max_norm: float | None,
+    norm: float,
+) -> None:
+    """Clips the gradient, whose norm is known, to ``max_norm``; sets the step size, steps, forgets it."""
     if max_norm is not None and norm > max_norm:
         torch.nn.utils.clip_grads_with_norm_(
             [p for p in policy.parameters() if p.grad is not None], max_norm, torch.tensor(norm)
@@ -87,27 +114,40 @@ def move(policy: nn.Module, optimizer: torch.optim.Optimizer, learning_rate: flo
 
 
 @torch.no_grad()
-def held_out_loss(policy: Policy, store: Store, micro: Micro, objective: ModuleType, config: Choice, accelerator: Any) -> tuple[float, int]:
+def held_out_loss(
+    policy: Policy, store: Store, micro: Micro, objective: ModuleType, config: Choice, accelerator: Any
+) -> tuple[float, int]:
     """The objective's mean over all held-out examples, and its denominator."""
     was_training = policy.training
     policy.eval()
-    total, count = torch.zeros(2, dtype=torch.float64)
-    for indices in share_of_packs(store, range(len(store)), micro):
-        batch = pack.batch(store, indices)
-        total += float(objective.loss(policy(batch), batch, config)[0])
-        count += objective.denominator(batch)
+    sums = torch.zeros(2, dtype=torch.float64)
+    for start in range(0, len(store), _EXAMPLES_AT_ONCE):
+        examples = range(start, min(start + _EXAMPLES_AT_ONCE, len(store)))
+        for indices in share_of_packs(store, examples, micro):
+            batch = pack.batch(store, indices)
+            sums[0] += float(objective.loss(policy(batch), batch, config)[0])
+            sums[1] += objective.denominator(batch)
     policy.train(was_training)
-    total, count = _summed(torch.stack((total, count)), policy, accelerator)
-    return float(total) / max(1, int(count)), int(count)
+    total, count = _summed(sums, policy, accelerator).tolist()
+    return total / max(1, int(count)), int(count)
 
 
-def not_a_number(store: Store, batch: Batch, loss: float) -> str:
-    """Names the rows of a pack whose loss is infinite or NaN."""
-    rows = store.where(batch.rows)
+def any_process(flag: bool, policy: Policy, accelerator: Any) -> bool:
+    """True on all processes where it is true on one."""
+    return bool(_summed(torch.tensor([int(flag)]), policy, accelerator)[0])
+
+
+def not_a_number(store: Store, examples: Sequence[int], value: float, *, of_gradient: bool = False) -> str:
+    """Names the rows on which the loss or the gradient is infinite or NaN."""
+    rows = store.where(examples)
     return say(
-        "The loss became {loss} on the rows {rows}{more}. Lower train.learning_rate, use train.precision=fp32, or look at those rows; the newest checkpoint is intact.",
-        "在第 {rows}{more} 行上损失变为 {loss}。请降低 train.learning_rate、使用 train.precision=fp32，或检查这些行；最新的检查点完好。",
-        loss=loss,
+        "The {what} became {value} on the rows {rows}{more}. Lower train.learning_rate, use "
+        "train.precision=fp32, or look at those rows. No weight has been touched by it, "
+        "nor any checkpoint.",
+        "在第 {rows}{more} 行上{what}变为 {value}。请降低 train.learning_rate、使用 train.precision=fp32，"
+        "或检查这些行。权重未受影响，已有检查点完好。",
+        what=say("gradient", "梯度") if of_gradient else say("loss", "损失"),
+        value=value,
         rows=join(rows[:20]),
         more=" …" if len(rows) > 20 else "",
     )

@@ -8,27 +8,30 @@ from pathlib import Path
 
 from ..recipe.errors import RecipeError
 from ..recipe.messages import say
-from .events import EvalEnd, Event, Listener, Progress, StepEnd
+from .events import EvalEnd, Event, Listener, Progress, RunEnded, Saved, StepEnd
 
 
-def trackers(names: Sequence[str], run: Path) -> tuple[Listener, ...]:
-    """The listeners that the recipe names, and the one that writes ``run/metrics.jsonl``."""
-    return (jsonl(run / "metrics.jsonl"), *(tensorboard(run / "tensorboard") for name in names if name == "tensorboard"))
+def trackers(names: Sequence[str], run: Path, step: int = 0) -> tuple[Listener, ...]:
+    """The listeners that the recipe names, and the one that writes ``run/metrics.jsonl``.
+
+    The run goes on after ``step``: TensorBoard forgets what it was told of later steps.
+    """
+    curves = (tensorboard(run / "tensorboard", step) for name in names if name == "tensorboard")
+    return (jsonl(run / "metrics.jsonl"), *curves)
 
 
 def jsonl(path: Path) -> Listener:
-    """Appends one line an event (progress aside) and flushes it, so that a killed run has told all it did."""
-    handle = path.open("a", encoding="utf-8")
+    """Appends one line an event (progress aside) and closes the file: a killed run has told all it did."""
 
     def write(event: Event) -> None:
         if not isinstance(event, Progress):
-            handle.write(json.dumps(event.as_dict(), ensure_ascii=False) + "\n")
-            handle.flush()
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(event.as_dict(), ensure_ascii=False) + "\n")
 
     return write
 
 
-def tensorboard(folder: Path) -> Listener:
+def tensorboard(folder: Path, step: int = 0) -> Listener:
     """Scalars of steps and evaluations. Raises RecipeError where TensorBoard is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
@@ -39,7 +42,7 @@ def tensorboard(folder: Path) -> Listener:
                 "train.trackers=[tensorboard] 需要 TensorBoard：pip install 'attune[tensorboard]'。",
             )
         ) from None
-    writer = SummaryWriter(str(folder))
+    writer = SummaryWriter(str(folder), purge_step=step + 1)
 
     def write(event: Event) -> None:
         if isinstance(event, StepEnd):
@@ -47,6 +50,7 @@ def tensorboard(folder: Path) -> Listener:
                 writer.add_scalar(f"train/{name}", getattr(event, name), event.step)
         elif isinstance(event, EvalEnd):
             writer.add_scalar("held_out/loss", event.loss, event.step)
+        elif isinstance(event, Saved | RunEnded):
             writer.flush()
 
     return write

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+from safetensors import SafetensorError
 
 from ..data import pack
 from ..models import memory
@@ -21,7 +21,6 @@ from ..recipe.messages import say
 from ..recipe.schema import Recipe
 from . import checkpoint, optimize, step
 from .events import Bus, EvalEnd, Listener, Notice, RunEnded, RunStarted, Saved, StepEnd
-from .run import RunFolder
 from .setup import Setup, set_up
 from .trackers import trackers
 
@@ -53,14 +52,20 @@ class Progress:
     def as_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}
 
+    @classmethod
+    def from_dict(cls, state: dict[str, Any]) -> Progress:
+        """Of a checkpoint, which another version of attune may have written."""
+        return cls(**{name: state[name] for name in cls.__slots__ if name in state})
+
 
 def train(
     recipe: Recipe, *, fresh: bool = False, accept_changes: bool = False, listeners: Sequence[Listener] = ()
 ) -> RunResult:
-    """Trains as the recipe says, in its output folder. An unfinished run there goes on; a finished one is left
-    alone. ``fresh`` starts over; ``accept_changes`` goes on although recipe, data or libraries have changed.
+    """Trains as the recipe says, in its output folder. An unfinished run there goes on; a finished one is
+    left alone. ``fresh`` starts over; ``accept_changes`` goes on although recipe, data or libraries have
+    changed.
 
-    Raises AttuneError for anything a person can mend, Interrupted after Ctrl-C (a checkpoint is then on disk).
+    Raises AttuneError for anything a person can mend, Interrupted after Ctrl-C, with a checkpoint on disk.
     """
     with contextlib.ExitStack() as stack:
         setup = set_up(recipe, stack, tuple(listeners), fresh=fresh, accept_changes=accept_changes)
@@ -69,13 +74,17 @@ def train(
             return RunResult(path, "already_finished", setup)
         try:
             return _Loop(setup).run()
-        except OSError as error:
+        except BrokenPipeError:
+            raise
+        except (OSError, SafetensorError) as error:
             raise RunError(
                 say(
-                    "Cannot write to {path}: {reason}. Free some space and run the same command again: it goes on from the newest checkpoint.",
-                    "无法写入 {path}：{reason}。请腾出空间后再次运行同一命令，将从最新检查点继续。",
+                    "Cannot write to {path}: {reason}. Mend that (free some space, say) and run the same "
+                    "command again: it goes on from the newest checkpoint.",
+                    "无法写入 {path}：{reason}。请处理（例如腾出空间）后再次运行同一命令，"
+                    "将从最新检查点继续。",
                     path=setup.folder.path,
-                    reason=error.strerror or error,
+                    reason=getattr(error, "strerror", None) or error,
                 )
             ) from None
 
@@ -87,14 +96,15 @@ class _Loop:
         self.settings = setup.recipe.train
         self.policy = setup.policy
         self.optimizer = optimize.adamw(self.policy, self.settings, setup.learning_rate)
-        self.progress = Progress()
+        self.progress = self._resume()
+        self.saved_step = self.progress.step
         self.saved_at = time.monotonic()
-        writers = trackers(self.settings.trackers, setup.folder.path) if setup.is_main else ()
+        writers = (
+            trackers(self.settings.trackers, setup.folder.path, self.saved_step) if setup.is_main else ()
+        )
         self.bus = Bus((*setup.bus_listeners, *writers))
-        self.bus.warnings = setup.warnings
 
     def run(self) -> RunResult:
-        self._resume()
         setup, settings = self.setup, self.settings
         memory.reset_peak(setup.device)
         self._announce()
@@ -110,9 +120,10 @@ class _Loop:
                     if patience is not None and self.progress.evaluations_since_best >= patience:
                         reason = "early_stopping"
                         break
-                if not is_last and (stopped or self._is_time_to_save()):
+                must_stop = step.any_process(bool(stopped), self.policy, setup.accelerator)
+                if not is_last and (must_stop or self._is_time_to_save()):
                     self._save()
-                if stopped and not is_last:
+                if must_stop and not is_last:
                     raise Interrupted(
                         say(
                             "Stopped after step {step} of {num}; the same command goes on from here.",
@@ -123,27 +134,37 @@ class _Loop:
                     )
         return self._finish(reason)
 
-    def _resume(self) -> None:
-        folder = self.setup.folder
-        found, damaged = checkpoint.newest(folder.checkpoints)
-        for sentence in damaged:
-            self.bus(Notice("warning", sentence))
+    def _resume(self) -> Progress:
+        """Goes back to the newest intact checkpoint, where there is one."""
+        setup = self.setup
+        found, damaged = checkpoint.newest(setup.folder.checkpoints, with_best=self.settings.final == "best")
+        setup.notices += [("warning", sentence) for sentence in damaged]
         if found is not None:
             checkpoint.restore(found, self.policy, self.optimizer)
-            self.progress = Progress(**found.state)
-            text = say("Going on from step {step}.", "从第 {step} 步继续。", step=found.step)
-            self.bus(Notice("info", text))
-        if self.setup.is_main:
-            folder.truncate_metrics(self.progress.step)
+            setup.notices.append(("info", say("Going on from step {n}.", "从第 {n} 步继续。", n=found.step)))
+        elif damaged:
+            text = say("No checkpoint is intact: starting over.", "没有完好的检查点：从头开始。")
+            setup.notices.append(("warning", text))
+        progress = Progress() if found is None else Progress.from_dict(found.state)
+        if setup.is_main:
+            setup.folder.truncate_metrics(progress.step)
+        return progress
 
     def _one_step(self) -> None:
         setup, settings, at = self.setup, self.settings, self.progress.step
         store = setup.data.train
         begun = time.monotonic()
+        step.seed(settings.seed, at, setup.micro.rank)
         examples = pack.step_examples(at, len(store), settings.global_batch_size, settings.seed)
         with setup.autocast():
             outcome = step.accumulate(
-                self.policy, store, examples, setup.micro, setup.objective, self.recipe.objective, setup.accelerator
+                self.policy,
+                store,
+                examples,
+                setup.micro,
+                setup.objective,
+                self.recipe.objective,
+                setup.accelerator,
             )
         rate = optimize.learning_rate_at(at, setup.num_steps, setup.learning_rate, settings)
         step.move(self.policy, self.optimizer, rate, settings.max_grad_norm, outcome.grad_norm)
@@ -174,10 +195,16 @@ class _Loop:
         setup, done = self.setup, self.progress
         with setup.autocast():
             loss, count = step.held_out_loss(
-                self.policy, setup.data.held_out, setup.micro, setup.objective, self.recipe.objective, setup.accelerator
+                self.policy,
+                setup.data.held_out,
+                setup.micro,
+                setup.objective,
+                self.recipe.objective,
+                setup.accelerator,
             )
         done.last_held_out_loss = loss
-        is_best = done.best_loss is None or loss < done.best_loss
+        # A loss that is no number is never the best, and the first number after it is.
+        is_best = math.isfinite(loss) and (done.best_loss is None or loss < done.best_loss)
         done.evaluations_since_best = 0 if is_best else done.evaluations_since_best + 1
         if is_best:
             done.best_loss, done.best_step = loss, done.step
@@ -191,21 +218,22 @@ class _Loop:
         return time.monotonic() - self.saved_at > SAVE_EVERY_SECONDS
 
     def _save(self) -> None:
-        if not self.setup.is_main:
+        if not self.setup.is_main or self.saved_step == self.progress.step:
             return
         begun = time.monotonic()
         best = self.progress.best_step if self.settings.final == "best" else None
-        place = checkpoint.write(self.setup.folder.checkpoints, self.policy, self.optimizer, self.progress.as_dict())
-        checkpoint.prune(self.setup.folder.checkpoints, self.settings.keep_checkpoints, best)
-        self.saved_at = time.monotonic()
+        place = checkpoint.write(
+            self.setup.folder.checkpoints, self.policy, self.optimizer, self.progress.as_dict()
+        )
+        checkpoint.prune(
+            self.setup.folder.checkpoints, self.settings.keep_checkpoints, self.progress.step, best
+        )
+        self.saved_step, self.saved_at = self.progress.step, time.monotonic()
         self.bus(Saved(self.progress.step, str(place), self.saved_at - begun))
 
     def _finish(self, reason: str) -> RunResult:
         setup, done = self.setup, self.progress
         self._warn_of_overfitting()
-        if self.settings.final == "best" and done.best_step not in (None, done.step):
-            best = checkpoint.read(setup.folder.checkpoints / f"step-{done.best_step:06d}")
-            checkpoint.restore(best, self.policy, self.optimizer)
         self.policy.own_attention()
         self.policy.eval()
         state = setup.summary(
@@ -222,9 +250,10 @@ class _Loop:
             warnings=self.bus.warnings,
         )
         if setup.is_main:
+            self._take_best()
             save(self.policy.model, setup.tokenizer, setup.template, setup.folder.final, setup.base)
             setup.folder.write_state(state)
-            checkpoint.prune(setup.folder.checkpoints, 1, None)
+            checkpoint.prune(setup.folder.checkpoints, 1, done.step, None)
         setup.wait_for_everyone()
         self.bus(
             RunEnded(
@@ -240,14 +269,23 @@ class _Loop:
         )
         return RunResult(setup.folder.path, reason, state)
 
+    def _take_best(self) -> None:
+        best = self.progress.best_step
+        if self.settings.final == "best" and best is not None and best != self.progress.step:
+            place = checkpoint.place_of(self.setup.folder.checkpoints, best)
+            checkpoint.restore(checkpoint.read(place), self.policy, self.optimizer)
+
     def _warn_of_overfitting(self) -> None:
         done = self.progress
         if self.settings.final == "best" or done.best_loss is None or done.last_held_out_loss is None:
             return
         if done.last_held_out_loss > 1.05 * done.best_loss:
             text = say(
-                "The held-out loss was lowest at step {best} ({low:.3f}) and is {last:.3f} now: the model begins to learn the rows by heart. train.final=best keeps the best, fewer train.epochs save time.",
-                "留出损失在第 {best} 步最低（{low:.3f}），现在为 {last:.3f}：模型开始死记训练行。train.final=best 可保留最佳，减少 train.epochs 可省时间。",
+                "The held-out loss was lowest at step {best} ({low:.3f}) and is {last:.3f} now: the model "
+                "begins to learn the rows by heart. train.final=best keeps the best, fewer train.epochs "
+                "save time.",
+                "留出损失在第 {best} 步最低（{low:.3f}），现在为 {last:.3f}：模型开始死记训练行。"
+                "train.final=best 可保留最佳，减少 train.epochs 可省时间。",
                 best=done.best_step,
                 low=done.best_loss,
                 last=done.last_held_out_loss,
@@ -275,8 +313,8 @@ class _Loop:
 
 @contextlib.contextmanager
 def _stop_on_signals() -> Iterator[list[int]]:
-    """Ctrl-C and SIGTERM end the run after the step in hand; a second Ctrl-C ends it at once. The list fills with
-    the signals that came. Outside the main thread signals are left as they are.
+    """Ctrl-C and SIGTERM end the run after the step in hand; a second Ctrl-C ends it at once. The list fills
+    with the signals that came. Outside the main thread signals are left as they are.
     """
     came: list[int] = []
 

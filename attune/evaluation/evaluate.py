@@ -22,7 +22,7 @@ from ..recipe.messages import say
 from ..recipe.schema import Generation, Recipe
 from . import compare
 from .metrics import Interval
-from .questions import Question, Questions, read
+from .questions import Question, Questions, held_out, read
 from .runs import is_run, read_record, read_scores
 from .score import Progress, Scored, score
 
@@ -88,7 +88,8 @@ def evaluate(
     folder = Path(run) if is_run(Path(run)) else None
     recipe = _recipe(folder)
     generation = generation or (recipe.generation if recipe else Generation())
-    questions = read(data, folder, _kind(recipe), recipe.data.system if recipe else None, limit)
+    system = recipe.data.system if recipe else None
+    questions = read(held_out(run) if data is None else data, _kind(recipe), system, limit)
     names = [_name(run)] if against is None else _distinct(run, against)
     scored, paths = _scored(run, against, questions.rows, generation, tell)
     notes = list(dict.fromkeys([*questions.notes, *(note for one in scored for note in one.notes)]))
@@ -234,8 +235,8 @@ def _written(result: Evaluation, folder: Path, questions: Questions) -> Evaluati
     except OSError as error:
         raise RunError(
             say(
-                "The evaluation cannot be written to {path}: {reason}. Make room or mend the permissions, then "
-                "evaluate again.",
+                "The evaluation cannot be written to {path}: {reason}. Make room or mend the permissions, "
+                "then evaluate again.",
                 "无法将评测写入 {path}：{reason}。请腾出空间或修正权限，然后重新评测。",
                 path=path,
                 reason=error.strerror or str(error),

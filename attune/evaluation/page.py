@@ -206,6 +206,7 @@ footer { margin-top: 24px; color: var(--soft); font-size: 13px; }
     --run: #0b6e8f; --base: #c2621b; --wash: #f4f4f4; --good: #1d7a45; --bad: #b3261e; --warn: #fff; }
   body { font-size: 11px; } main { max-width: none; padding: 0; } .prose { max-height: none; }
   section { border: 0; padding: 0; margin-top: 20px; } .card { padding: 8px; } .card b { font-size: 18px; }
+  dl { grid-template-columns: 1fr 1fr; }
   tr, figure, .card { break-inside: avoid; } h2, h3 { break-after: avoid; } pre { white-space: pre-wrap; }
   details::details-content { content-visibility: visible; block-size: auto; }
 }

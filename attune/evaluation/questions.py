@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from ..data.sources import load
 from ..recipe.errors import DataError
 from ..recipe.messages import join, say
 from ..recipe.schema import Source
+from .runs import is_run
 
 HELD_OUT = "held_out.jsonl"
 
@@ -41,16 +43,23 @@ class Questions:
 
 
 def read(
-    sources: str | Sequence[str] | None,
-    run: Path | None,
+    sources: str | Sequence[str],
     kind: Literal["text", "conversation"],
     system: str | None = None,
     limit: int | None = None,
 ) -> Questions:
-    """Reads ``sources``, or the rows that ``run`` held out. ``system`` is given to conversations that have
-    none. ``limit`` takes a seeded sample of so many rows, in their order. Raises DataError without any row.
+    """Reads ``sources``. ``system`` is given to conversations that have none. ``limit`` takes a seeded sample
+    of so many rows, in their order. Raises DataError where no row is left.
     """
-    paths = [sources] if isinstance(sources, str) else list(sources or [_held_out(run)])
+    if limit is not None and limit < 1:
+        raise DataError(
+            say(
+                "limit={limit}: no row would be left. Give 1 or more, or leave it out for all rows.",
+                "limit={limit}：将没有任何行。请给出不小于 1 的数，或省略以使用全部行。",
+                limit=limit,
+            )
+        )
+    paths = [sources] if isinstance(sources, str) else list(sources)
     loaded = load([Source(path=path) for path in paths], kind)
     rejected = [
         {"path": one.origin.path, "row": one.origin.row, "reason": one.reason, "value": one.value}
@@ -81,8 +90,8 @@ def _nothing(paths: Sequence[str], rejected: Sequence[Rejected]) -> str:
 def _unusable(rejected: Sequence[Rejected]) -> str:
     first = rejected[0]
     return say(
-        "{num} rows cannot be used and are not scored; the first: {path}, row {row}: {reason}",
-        "有 {num} 行无法使用、未参与评分；第一处：{path} 第 {row} 行：{reason}",
+        "Rows that cannot be used and are not scored: {num}. The first: {path}, row {row}: {reason}",
+        "无法使用、未参与评分的行：{num}。第一处：{path} 第 {row} 行：{reason}",
         num=len(rejected),
         path=first.origin.path,
         row=first.origin.row,
@@ -90,17 +99,12 @@ def _unusable(rejected: Sequence[Rejected]) -> str:
     )
 
 
-def _held_out(run: Path | None) -> str:
-    """The rows that a run kept for evaluation."""
-    if run is None:
-        raise DataError(
-            say(
-                "Nothing to evaluate on: only a run folder holds its own rows. Give a file: --data FILE.",
-                "没有评测数据：只有运行目录带有留出的数据。请指定文件：--data 文件。",
-            )
-        )
-    path = run / HELD_OUT
-    if not path.is_file() or not path.stat().st_size:
+def held_out(run: str) -> str:
+    """The file of the rows that ``run`` kept for evaluation. Raises DataError where there is none."""
+    path = Path(run) / HELD_OUT
+    if path.is_file() and path.stat().st_size:
+        return str(path)
+    if is_run(Path(run)):
         raise DataError(
             say(
                 "{run} held out no rows (data.held_out=0). Give a file: --data FILE.",
@@ -108,7 +112,16 @@ def _held_out(run: Path | None) -> str:
                 run=run,
             )
         )
-    return str(path)
+    siblings = [str(child) for child in Path(run).parent.iterdir()] if Path(run).parent.is_dir() else []
+    near = difflib.get_close_matches(run, siblings, n=1)
+    raise DataError(
+        say(
+            "{run} is no run folder, and only a run holds rows of its own. Give a file: --data FILE.{hint}",
+            "{run} 不是运行目录，而只有运行目录带有留出的数据。请指定文件：--data 文件。{hint}",
+            run=run,
+            hint=say(" Or did you mean {near}?", "或者您想写 {near}？", near=near[0]) if near else "",
+        )
+    )
 
 
 def _name(paths: Sequence[str]) -> str:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..data.durable import write_text
 from ..recipe.messages import language, pick, say
-from . import compare, runs
-from .curves import Series, interval_plot, line_chart, smoothed
-from .metrics import exact_match
-from .page import Cell, Markup, cards, code, escape, facts, fold, page, prose, section, table
+from . import compare, results, runs
+from .curves import Series, line_chart, smoothed
+from .page import Cell, cards, code, escape, facts, fold, page, section, table
 
-_SHOWN_FIRST, _SHOWN_FOLDED = 10, 200
+_SHOWN_REJECTED = 200
 
 Entries = Mapping[str, Any]
 
@@ -43,8 +40,8 @@ def write(
             _header(name, record),
             _figures(record, evaluations),
             _warnings(record.get("warnings") or []),
-            _scores(evaluations),
-            _answers(samples or _compared(evaluations)),
+            results.scores(evaluations),
+            results.answers(samples or results.compared(evaluations)),
             _curves(events),
             _trained(record, extra or {}),
             _data(run, record),
@@ -118,7 +115,7 @@ def _figures(record: Entries, evaluations: Sequence[Entries]) -> str:
         remark = say("perplexity {p:.3g}", "困惑度 {p:.3g}", p=math.exp(min(held_out, 700)))
         entries.append((say("held-out loss", "留出损失"), f"{held_out:.3f}", remark))
     if isinstance(record.get("final_loss"), int | float):
-        remark = say("nats a token, at the end", "每 token，训练结束时")
+        remark = say("at the end", "训练结束时")
         entries.append((say("training loss", "训练损失"), f"{record['final_loss']:.3f}", remark))
     for metric in compare.METRICS:
         if metric.name in ("exact_match", "rouge_l"):
@@ -151,110 +148,6 @@ def _warnings(warnings: Sequence[str]) -> str:
         return ""
     items = "".join(f"<li>{escape(warning)}</li>" for warning in warnings)
     return f'<div class="warnings"><strong>{say("Warnings", "警告")}</strong><ul>{items}</ul></div>'
-
-
-def _scores(evaluations: Sequence[Entries]) -> str:
-    return section(say("Scores", "评分"), *(_evaluation(one) for one in evaluations))
-
-
-def _evaluation(evaluation: Entries) -> str:
-    models = evaluation["models"]
-    headers = [say("metric", "指标"), *(str(model["name"]) for model in models)]
-    if len(models) > 1:
-        headers.append(say("difference", "差值"))
-    headers.append("")
-    rows = [_score_row(metric, evaluation) for metric in compare.METRICS if _scored(metric, models)]
-    title = say("{data}: {n} rows", "{data}：{n} 行", data=evaluation["data"], n=evaluation["num_rows"])
-    notes = [
-        say(
-            "In brackets: 95% bootstrap intervals over rows. A coloured difference excludes zero: green is "
-            "better, red is worse. Where all rows score the same the interval has no width; with {n} rows "
-            "the true share may still lie up to {p:.0f} points away.",
-            "方括号内为按行自助法得到的 95% 区间；着色的差值不含零（绿色为更好，红色为更差）。"
-            "若各行得分全部相同，区间宽度为零；在 {n} 行的样本下，真实比例仍可能相差至多 {p:.0f} 个百分点。",
-            n=evaluation["num_rows"],
-            p=min(100.0, 300 / max(1, evaluation["num_rows"])),
-        ),
-        *evaluation.get("notes", []),
-    ]
-    remarks = "".join(f'<p class="note">{escape(note)}</p>' for note in notes)
-    return f"<h3>{escape(title)}</h3>{table(headers, rows, 'scores')}{remarks}"
-
-
-def _scored(metric: compare.Metric, models: Sequence[Entries]) -> bool:
-    return any(metric.name in model["scores"] for model in models)
-
-
-def _score_row(metric: compare.Metric, evaluation: Entries) -> list[Cell]:
-    scores = [model["scores"].get(metric.name) for model in evaluation["models"]]
-    row: list[Cell] = [pick(metric.label)]
-    row += [_with_range(metric, score) if score else None for score in scores]
-    if len(scores) > 1:
-        gap = (evaluation["differences"] or {}).get(metric.name)
-        row.append(_with_range(metric, gap, sign=True) if gap else None)
-    styles = ("run", "base")
-    known = [
-        (style, s["mean"], s["low"], s["high"])
-        for style, s in zip(styles, scores, strict=False)
-        if s is not None
-    ]
-    low = 0.0 if metric.is_share else min(one[2] for one in known)
-    high = 1.0 if metric.is_share else max(one[3] for one in known)
-    row.append(Markup(interval_plot(known, low, high, partial(compare.number, metric))))
-    return row
-
-
-def _with_range(metric: compare.Metric, score: Mapping[str, float], *, sign: bool = False) -> Markup:
-    verdict = compare.verdict(metric, score) if sign else None
-    style = f' class="{verdict}"' if verdict else ""
-    mean = escape(compare.number(metric, score["mean"], sign=sign))
-    span = escape(compare.span(metric, score, sign=sign))
-    return Markup(f'<span{style}>{mean}</span> <span class="range">{span}</span>')
-
-
-def _compared(evaluations: Sequence[Entries]) -> list[dict[str, Any]]:
-    """Before and after from the first evaluation against another model, else the answers alone."""
-    ranked = sorted(evaluations, key=lambda one: -len(one["models"]))
-    samples = []
-    for row in ranked[0]["rows"] if ranked else []:
-        answers = row.get("predictions") or []
-        if answers:
-            before = answers[1] if len(answers) > 1 else None
-            samples.append({**row, "after": answers[0], "before": before})
-    return samples
-
-
-def _answers(samples: Sequence[Entries]) -> str:
-    has_before = any(sample.get("before") is not None for sample in samples)
-    has_reference = any(sample.get("reference") is not None for sample in samples)
-    headers = [say("question", "问题")]
-    headers += [say("before", "训练前")] if has_before else []
-    headers += [say("after", "训练后") if has_before else say("answer", "回答")]
-    headers += [say("reference", "参考答案")] if has_reference else []
-    rows = [
-        _answer_row(sample, has_before, has_reference) for sample in samples[: _SHOWN_FIRST + _SHOWN_FOLDED]
-    ]
-    shown, folded = rows[:_SHOWN_FIRST], rows[_SHOWN_FIRST:]
-    more = say("{n} more", "另外 {n} 条", n=len(folded))
-    left_out = len(samples) - len(rows)
-    note = say("{n} further rows are in the evals folder.", "其余 {n} 条见 evals 文件夹。", n=left_out)
-    return section(
-        say("Answers before and after", "训练前后的回答") if has_before else say("Answers", "回答"),
-        table(headers, shown, "answers"),
-        fold(more, table(headers, folded, "answers")),
-        f'<p class="note">{escape(note)}</p>' if left_out else "",
-    )
-
-
-def _answer_row(sample: Entries, has_before: bool, has_reference: bool) -> list[Cell]:
-    after, reference = str(sample.get("after") or ""), sample.get("reference")
-    is_right = reference is not None and exact_match(after, [str(reference)]) == 1.0
-    mark = f'<div class="mark">✓ {escape(say("exact", "完全一致"))}</div>' if is_right else ""
-    row: list[Cell] = [prose(str(sample.get("prompt") or ""))]
-    row += [prose(str(sample.get("before") or ""))] if has_before else []
-    row += [Markup(prose(after).html + mark)]
-    row += [prose(str(reference)) if reference is not None else None] if has_reference else []
-    return row
 
 
 def _curves(events: list[dict[str, Any]]) -> str:
@@ -342,28 +235,28 @@ def _data(run: Path, record: Entries) -> str:
 
 def _rejected(path: Path) -> list[list[Cell]]:
     """The first rejected rows: file, row, reason, value."""
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    entries = [json.loads(line) for line in lines[:_SHOWN_FOLDED] if line.strip()]
-    return [
-        [entry.get("path"), entry.get("row"), entry.get("reason"), str(entry.get("value", ""))]
-        for entry in entries
-    ]
+    entries = runs.read_lines(path)[:_SHOWN_REJECTED]
+    return [[entry.get(key) for key in ("path", "row", "reason", "value")] for entry in entries]
+
+
+def _again(run: Path, recipe: Path) -> str:
+    """The command that does the same once more, beside the run and not over it."""
+    return shlex.join(["attune", "train", str(recipe), f"output={run.with_name(run.name + '-again')}"])
 
 
 def _reproduce(run: Path, record: Entries, command: str | None) -> str:
     path = run / "recipe.yaml"
     recipe = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-    again = command or (shlex.join(["attune", "train", str(path)]) if recipe else "")
+    again = command or (_again(run, path) if recipe else "")
     where: dict[str, Cell] = {
         say("platform", "平台"): record.get("platform"),
         say("seed", "随机种子"): str(record["seed"]) if "seed" in record else None,
         **{name: str(version) for name, version in (record.get("versions") or {}).items()},
     }
+    known = facts(where)
     return section(
         say("To reproduce", "复现方法"),
         code(again) if again else "",
         fold(say("Recipe in full", "完整配方"), code(recipe) if recipe else ""),
-        f'<div class="after">{facts(where)}</div>',
+        f'<div class="after">{known}</div>' if known else "",
     )

@@ -51,21 +51,23 @@ def read_scores(run: Path) -> dict[str, Any]:
 
 
 def read_events(run: Path) -> list[dict[str, Any]]:
-    """The events of ``metrics.jsonl``, in order. A line that a crash cut short is passed over."""
-    path = run / "metrics.jsonl"
+    """The events of ``metrics.jsonl``, in order."""
+    return [line for line in read_lines(run / "metrics.jsonl") if "event" in line]
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSON Lines file that a run wrote; none where there is no file. A line that a crash cut
+    short is passed over.
+    """
     if not path.exists():
         return []
-    events = []
-    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
-        event = _parsed(line)
-        if isinstance(event, dict) and "event" in event:
-            events.append(event)
-    return events
+    lines = map(_parsed, path.read_text(encoding="utf-8", errors="replace").split("\n"))
+    return [line for line in lines if isinstance(line, dict)]
 
 
 def by_step(events: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
     """The events of one kind by step; where a resumed run repeated a step, the later one counts."""
-    latest = {event["step"]: event for event in events if event["event"] == kind}
+    latest = {event["step"]: event for event in events if event["event"] == kind and "step" in event}
     return [latest[step] for step in sorted(latest)]
 
 

@@ -90,8 +90,8 @@ def answer_losses(
     if unusable:
         notes.append(
             say(
-                "{num} rows have no loss; the first: {reason}",
-                "{num} 行无法计算损失；第一个原因：{reason}",
+                "Rows without a loss: {num}. The first: {reason}",
+                "无法计算损失的行：{num}。第一处：{reason}",
                 num=len(unusable),
                 reason=unusable[0],
             )
@@ -132,9 +132,9 @@ def _shortened(prompts: list[list[int]], most: int | None, room: int, notes: lis
     if num_long:
         notes.append(
             say(
-                "{num} prompts have more than {fit} tokens and lost their beginning "
+                "Prompts of more than {fit} tokens, which lost their beginning: {num} "
                 "(the model's window is {most}).",
-                "{num} 个提示超过 {fit} 个 token，开头被截去（模型窗口为 {most}）。",
+                "超过 {fit} 个 token、开头被截去的提示：{num} 个（模型窗口为 {most}）。",
                 num=num_long,
                 fit=fit,
                 most=most,

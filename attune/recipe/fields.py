@@ -116,7 +116,7 @@ def walk_to(path: Path, values: Any) -> type[Section] | FieldInfo | None:
     for part in path:
         values = _below(values, part)
         if isinstance(here, FieldInfo):
-            here = Source if isinstance(part, int) and _holds_sources(here) else None
+            here = _item_of(here) if isinstance(part, int) else None
         elif here is not None and isinstance(part, str) and part in here.model_fields:
             info = here.model_fields[part]
             if (room := room_of(info)) and isinstance(values, Mapping):
@@ -137,8 +137,25 @@ def _below(values: Any, part: str | int) -> Any:
     return None
 
 
-def _holds_sources(info: FieldInfo) -> bool:
-    return "Source]" in str(info.annotation)
+def _item_of(info: FieldInfo) -> type[Section] | FieldInfo | None:
+    """What one item of a list field may be; None for a field that is no list."""
+    for annotation in _alternatives(info.annotation):
+        if typing.get_origin(annotation) is list:
+            (item,) = typing.get_args(annotation)
+            return section_in(item) or FieldInfo.from_annotation(item)
+    return None
+
+
+def _alternatives(annotation: Any) -> Iterator[Any]:
+    """The members of a union, without what is annotated to them; the type itself where it is none."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        yield from _alternatives(arguments[0])
+    elif origin in {typing.Union, types.UnionType}:
+        for argument in arguments:
+            yield from _alternatives(argument)
+    else:
+        yield annotation
 
 
 def type_text(annotation: Any, metadata: Sequence[Any] = ()) -> str:

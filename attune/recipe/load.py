@@ -264,9 +264,14 @@ def fingerprint(recipe: Recipe) -> str:
     kept = {
         path: value
         for path, value in settings(recipe).items()
-        if path != "output" and (path.endswith(".name") or defaults.get(path, ...) != value)
+        if path != "output" and (path.endswith(".name") or defaults.get(_first(path), ...) != value)
     }
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _first(path: str) -> str:
+    """``data.train.1.weight`` for the weight of any file: all items have the same defaults."""
+    return re.sub(r"\.\d+\.", ".1.", path)
 
 
 def _short_name(path: str) -> str:

@@ -211,7 +211,6 @@ def _nearest_key(path: Path, values: Mapping[str, Any]) -> str:
     """The field that was probably meant: a sibling, the same name elsewhere, or another tool's name."""
     name, prefix = str(path[-1]), _dotted(path[:-1])
     section = section_at(path[:-1], values)
-    siblings = _keys(section)
     adapter = section_at(("adapter",), values)
     known = (
         [field.path for field in fields(rooms=())]
@@ -219,17 +218,22 @@ def _nearest_key(path: Path, values: Mapping[str, Any]) -> str:
         + ["model", "data"]
     )
     leaves = {full.rpartition(".")[2]: full for full in reversed(known)}
-    if close := difflib.get_close_matches(name, siblings, n=1, cutoff=0.75):
-        return f"{prefix}.{close[0]}" if prefix else close[0]
-    if name in leaves:
-        return leaves[name]
-    if name in _ELSEWHERE:
-        return _ELSEWHERE[name]
-    if close := difflib.get_close_matches(name, siblings, n=1, cutoff=0.6):
-        return f"{prefix}.{close[0]}" if prefix else close[0]
-    if close := difflib.get_close_matches(name, leaves, n=1, cutoff=0.75):
-        return leaves[close[0]]
-    return ""
+    family = {key: f"{prefix}.{key}" if prefix else key for key in _keys(section)}
+    return (
+        _like(name, family, 0.75)
+        or leaves.get(name)
+        or _ELSEWHERE.get(name)
+        or next((full for key, full in family.items() if len(name) > 2 and key.startswith(name)), None)
+        or _like(name, leaves, 0.8)
+        or _like(name, family, 0.6)
+        or _like(name, leaves, 0.7)
+        or ""
+    )
+
+
+def _like(name: str, known: Mapping[str, str], cutoff: float) -> str | None:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=cutoff)
+    return known[close[0]] if close else None
 
 
 def _keys(section: type[Section] | None) -> list[str]:

@@ -8,13 +8,13 @@ is an error.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 
-from .messages import say
+from .messages import pick, say
 
 Path = tuple[str | int, ...]
 """Keys, and the items of lists counted from 0."""
@@ -42,6 +42,15 @@ class _Dumper(yaml.SafeDumper):
 for _tag, _pattern in _RULES.items():
     for _kind in (_Loader, _Dumper):
         _kind.add_implicit_resolver(_tag, re.compile(rf"^(?:{_pattern})$", re.X), None)
+
+
+def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    """In quotes where it holds a line end of Unicode, which YAML would read back as an ordinary one."""
+    style = '"' if set(text) & set("\x85\u2028\u2029") else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)
 
 
 @dataclass
@@ -100,7 +109,7 @@ def read(text: str, name: str) -> Tree:
                 "{name}:{line}：YAML 中不允许字符 {code}。请删除。",
                 name=name,
                 line=line,
-                code=f"U+{ord(error.character):04X}" if isinstance(error.character, str) else error.character,
+                code=f"U+{int(error.character):04X}",
             )
         )
     except yaml.MarkedYAMLError as error:
@@ -124,7 +133,7 @@ class _Builder:
         if isinstance(node, yaml.ScalarNode):
             return self.scalar(node)
         if id(node) in self.open:
-            self.problem(node, "an alias that contains itself.", "别名包含了自己。")
+            self.problem(node, say("an alias that contains itself.", "别名包含了自己。"))
             return None
         self.open.add(id(node))
         made: Any
@@ -139,15 +148,15 @@ class _Builder:
         lines: dict[str, int] = {}
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                self.problem(key, "a key must be a word.", "键必须是一个词。")
+                self.problem(key, say("a key must be a word.", "键必须是一个词。"))
             elif key.value in lines:
-                self.problem(
-                    key,
+                again = say(
                     "the key '{key}' stands twice (first in line {line}). Remove one of them.",
                     "键“{key}”出现了两次（第一次在第 {line} 行）。请删去一个。",
                     key=".".join([*map(str, path), key.value]),
                     line=lines[key.value],
                 )
+                self.problem(key, again)
             else:
                 lines[key.value] = key.start_mark.line + 1
         self.loader.flatten_mapping(node)
@@ -160,20 +169,18 @@ class _Builder:
 
     def scalar(self, node: yaml.ScalarNode) -> Any:
         if node.tag not in {*_RULES, "tag:yaml.org,2002:str"}:
-            self.problem(
-                node,
-                "the tag '{tag}' is not allowed. Remove it.",
-                "不允许标签“{tag}”。请删除。",
-                tag=node.tag,
+            text = say(
+                "the tag '{tag}' is not allowed. Remove it.", "不允许标签“{tag}”。请删除。", tag=node.tag
             )
+            self.problem(node, text)
             return None
         return _plain(self.loader, node)
 
     def at(self, node: yaml.Node) -> str:
         return f"{self.name}:{node.start_mark.line + 1}"
 
-    def problem(self, node: yaml.Node, english: str, chinese: str, **values: object) -> None:
-        self.tree.problems.append(f"{self.at(node)}: " + say(english, chinese, **values))
+    def problem(self, node: yaml.Node, text: str) -> None:
+        self.tree.problems.append(f"{self.at(node)}: {text}")
 
 
 def _plain(loader: _Loader, node: yaml.ScalarNode) -> Any:
@@ -208,28 +215,28 @@ def write(values: Mapping[str, Any]) -> str:
     return text
 
 
-_CURES: Sequence[tuple[str, str, str]] = (
-    (
-        "cannot start any token",
-        "Indent with spaces, not tabs; quote a text that begins with %, @ or `.",
-        "请用空格而不是制表符缩进；以 %、@ 或 ` 开头的文本要加引号。",
+_CURES = {
+    "cannot start any token": (
+        "Indent with spaces, not tabs; quote a text that begins with %, @ or `. "
+        "| 请用空格而不是制表符缩进；以 %、@ 或 ` 开头的文本要加引号。"
     ),
-    ("mapping values are not allowed", "Quote a text that holds ': '.", "含有“: ”的文本要加引号。"),
-    ("expected ':'", "Write key: value, with a space after the colon.", "写成 key: value，冒号后有空格。"),
-    ("scanning an alias", "Quote a text that begins with *.", "以 * 开头的文本要加引号。"),
-    ("undefined alias", "Quote a text that begins with *.", "以 * 开头的文本要加引号。"),
-    ("quoted scalar", "Close the quotation mark.", "请补上引号。"),
-    ("flow sequence", "Close the bracket: [a, b].", "请补上括号：[a, b]。"),
-    ("flow mapping", "Close the brace: {a: 1}.", "请补上花括号：{a: 1}。"),
-    ("block mapping", "Align the keys of a section under each other.", "同一部分的键要左对齐。"),
-)
+    "mapping values are not allowed": "Quote a text that holds ': '. | 含有“: ”的文本要加引号。",
+    "expected ':'": "Write key: value, with a space after the colon. | 写成 key: value，冒号后有空格。",
+    "scanning an alias": "Quote a text that begins with *. | 以 * 开头的文本要加引号。",
+    "undefined alias": "Quote a text that begins with *. | 以 * 开头的文本要加引号。",
+    "quoted scalar": "Close the quotation mark. | 请补上引号。",
+    "flow sequence": "Close the bracket: [a, b]. | 请补上括号：[a, b]。",
+    "flow mapping": "Close the brace: {a: 1}. | 请补上花括号：{a: 1}。",
+    "block mapping": "Align the keys of a section under each other. | 同一部分的键要左对齐。",
+}
+"""Signs in PyYAML's words, and what mends the fault."""
 
 
 def _syntax(error: yaml.MarkedYAMLError, name: str) -> str:
     """``recipe.yaml:3:7: not valid YAML``, with PyYAML's words and, where they are known, the cure."""
     mark = error.problem_mark or error.context_mark
     told = f"{error.context or ''} {error.problem or ''}"
-    cure = next((say(english, chinese) for sign, english, chinese in _CURES if sign in told), "")
+    cure = next((pick(text) for sign, text in _CURES.items() if sign in told), "")
     return say(
         "{name}:{line}:{column}: not valid YAML: {problem}. {cure}",
         "{name}:{line}:{column}：YAML 语法有误：{problem}。{cure}",

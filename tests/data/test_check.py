@@ -46,11 +46,23 @@ def test_a_call_without_text_is_no_empty_answer():
     [
         (talk("u:1"), "no assistant turn: nothing to learn."),
         (talk(), "no assistant turn: nothing to learn."),
-        (talk("s:0", "u:Hello there", "u:Still here?", "a:2"), "turns 2 and 3 are both from user (“Still here?”)"),
+        (
+            talk("s:0", "u:Hello there", "u:Still here?", "a:2"),
+            "turns 2 and 3 are both from user (“Still here?”)",
+        ),
         (talk("u:1", "a:2", "a:3"), "turns 2 and 3 are both from assistant"),
-        (talk("a:Welcome", "u:1", "a:2"), "turn 1 is from assistant (“Welcome”); a conversation begins with user"),
-        (talk("u:1", "s:0", "a:2"), "turn 2, from system (“0”), follows a turn from user; it may follow system."),
-        (talk("u:1", "t:0", "a:2"), "turn 2, from tool (“0”), follows a turn from user; it may follow assistant"),
+        (
+            talk("a:Welcome", "u:1", "a:2"),
+            "turn 1 is from assistant (“Welcome”); a conversation begins with user",
+        ),
+        (
+            talk("u:1", "s:0", "a:2"),
+            "turn 2, from system (“0”), follows a turn from user; it may follow system.",
+        ),
+        (
+            talk("u:1", "t:0", "a:2"),
+            "turn 2, from tool (“0”), follows a turn from user; it may follow assistant",
+        ),
         (talk("u:1", "a: \n"), "turn 2: the answer is empty."),
         (talk("u:", "a:1"), "turn 1: the user's turn is empty."),
         (talk("u:1", "a:\ud83d"), r"the text holds half of a character (\ud83d without its other half)."),

@@ -1,4 +1,4 @@
-"""The row formats: one contract for all of them, then what each makes of its own cases, worked out by hand."""
+"""The row formats: one contract for all, then what each makes of its own cases, worked out by hand."""
 
 from __future__ import annotations
 
@@ -41,7 +41,10 @@ def test_alpaca_without_input_is_the_instruction_alone(empty):
 
 
 def test_alpaca_with_an_empty_instruction_is_the_input_alone():
-    assert turns(alpaca.to_example({"instruction": "", "input": "2+2?", "output": "4"}))[0] == ("user", "2+2?")
+    assert turns(alpaca.to_example({"instruction": "", "input": "2+2?", "output": "4"}))[0] == (
+        "user",
+        "2+2?",
+    )
 
 
 def test_alpaca_history_and_system_come_first():
@@ -58,13 +61,22 @@ def test_alpaca_synonyms():
 @pytest.mark.parametrize(
     ("row", "says"),
     [
-        ({"instruction": "a", "output": ["b", "c"]}, "output is a list: several answers to one prompt are preference"),
+        (
+            {"instruction": "a", "output": ["b", "c"]},
+            "output is a list: several answers to one prompt are preference",
+        ),
         ({"instruction": "a", "output": " "}, "output is empty."),
         ({"instruction": "", "input": "", "output": "b"}, "instruction and input are empty."),
         ({"instruction": 3, "output": "b"}, "instruction is a number; it must be text."),
         ({"instruction": "a", "output": "b", "history": "x"}, "history is text; it must be a list of pairs"),
-        ({"instruction": "a", "output": "b", "history": [["x"]]}, "history is a list; it must be a list of pairs"),
-        ({"instruction": "a", "output": "b", "chosen": "c", "rejected": "d"}, "column chosen: preference data"),
+        (
+            {"instruction": "a", "output": "b", "history": [["x"]]},
+            "history is a list; it must be a list of pairs",
+        ),
+        (
+            {"instruction": "a", "output": "b", "chosen": "c", "rejected": "d"},
+            "column chosen: preference data",
+        ),
         ({"instruction": "a", "output": "b", "label": False}, "column label: true or false, a verdict"),
         ({"instruction": "a", "output": "b", "images": ["1.jpg"]}, "column images: the row refers to media"),
     ],
@@ -109,7 +121,10 @@ def test_sharegpt_tool_calls_observations_and_tools_are_kept_for_the_template():
     [
         ({"conversations": "Hello"}, "conversations is text; it must be a list of turns."),
         ({"conversations": ["Hello"]}, "turn 1 is text; it must be an object with role and content."),
-        ({"conversations": [{"from": "narrator", "value": "a"}]}, "turn 1: unknown role 'narrator'. Allowed: system"),
+        (
+            {"conversations": [{"from": "narrator", "value": "a"}]},
+            "turn 1: unknown role 'narrator'. Allowed: system",
+        ),
         ({"conversations": [{"speaker": "a"}]}, "turn 1 has the keys speaker; it needs role and content"),
         ({"conversations": [{"from": "human", "value": 7}]}, "turn 1: content is a number; it must be text."),
         ({"conversations": [{"from": "function_call", "value": "run"}]}, "turn 1: a tool call must be JSON"),
@@ -149,7 +164,12 @@ def test_messages_weight_zero_is_context_only(name):
 def test_messages_reasoning_and_openai_tool_calls():
     calls = [{"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}]
     parts = [{"type": "reasoning", "value": "Hm."}, {"type": "text", "value": "Yes."}]
-    row = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": parts, "tool_calls": calls}]}
+    row = {
+        "messages": [
+            {"role": "user", "content": "a"},
+            {"role": "assistant", "content": parts, "tool_calls": calls},
+        ]
+    }
     assert messages.to_example(row).messages[1] == Message(
         "assistant",
         "Yes.",
@@ -163,7 +183,9 @@ def test_messages_reasoning_and_openai_tool_calls():
 
 def test_messages_refuse_images_and_fractions_of_weight():
     image = {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]}
-    assert "turn 1: the content holds a part of type image_url; a text model takes text parts" in reason(messages, image)
+    assert "turn 1: the content holds a part of type image_url; a text model takes text parts" in reason(
+        messages, image
+    )
     half = {"messages": [{"role": "assistant", "content": "a", "weight": 0.5}]}
     assert reason(messages, half) == "turn 1: weight is 0.5; allowed are 0 (context only) and 1 (learnt)."
 
@@ -173,7 +195,10 @@ def test_prompt_completion_texts_and_messages():
         ("user", " a"),
         ("assistant", "b "),
     ]
-    mixed = {"prompt": [{"role": "system", "content": "S"}, {"role": "user", "content": "a"}], "completion": "b"}
+    mixed = {
+        "prompt": [{"role": "system", "content": "S"}, {"role": "user", "content": "a"}],
+        "completion": "b",
+    }
     assert turns(prompt_completion.to_example(mixed)) == [("system", "S"), ("user", "a"), ("assistant", "b")]
 
 

@@ -1,4 +1,4 @@
-"""Evaluation of a tiny model: losses against a plain computation, answers, comparison, files, and what goes wrong."""
+"""Evaluation of a tiny model: losses and answers against plain computations, comparison, files, errors."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import torch
 from tiny_run import RECORD, ROWS, save_base, tokenizer, write_lines
 from transformers import AutoModelForCausalLM
 
-from attune.evaluation import compare
-from attune.evaluation.evaluate import Evaluation, evaluate, saved
+from attune.evaluation.evaluate import evaluate, saved
 from attune.recipe.errors import DataError, ModelError, RunError
 from attune.recipe.schema import Generation
 
@@ -187,18 +186,27 @@ def test_unusable_rows_are_counted_and_named(run: Path, tmp_path: Path) -> None:
     found = evaluate(str(run), str(path), generation=Generation(max_new_tokens=1))
     assert found.num_rows == 1
     assert [(one["path"], one["row"]) for one in found.rejected] == [(str(path), 2)]
-    assert any("1 rows cannot be used and are not scored" in note and "row 2" in note for note in found.notes)
+    assert any(
+        "Rows that cannot be used and are not scored: 1." in note and "row 2" in note for note in found.notes
+    )
 
 
 def test_long_prompts_lose_their_beginning_and_it_is_said(run: Path, tmp_path: Path) -> None:
     small = save_base(tmp_path / "small", window=64)
-    path = write_lines(tmp_path / "long.jsonl", [{"prompt": "x" * 200, "completion": "y"}])
+    path = write_lines(tmp_path / "long.jsonl", [{"prompt": "x" * 200 + "z", "completion": "y"}])
     found = evaluate(str(small), str(path), generation=Generation(max_new_tokens=8))
     assert (
-        "1 prompts have more than 56 tokens and lost their beginning (the model's window is 64)."
+        "Prompts of more than 56 tokens, which lost their beginning: 1 (the model's window is 64)."
         in found.notes
     )
     assert found.rows[0]["scores"][0]["num_tokens"] == 2
+    text = "x" * 200 + "z<|im_end|>\n<|im_start|>assistant\n"
+    prompt = tokenizer()(text, return_tensors="pt")["input_ids"][:, -56:]
+    ids = AutoModelForCausalLM.from_pretrained(small).generate(
+        prompt, max_new_tokens=8, do_sample=False, eos_token_id=[1, 3], pad_token_id=0
+    )
+    answer = tokenizer().decode(ids[0, 56:], skip_special_tokens=True).strip()
+    assert found.rows[0]["predictions"] == [answer], "the end of the prompt is what stays"
 
 
 def test_pretraining_runs_have_a_likelihood_only(base: Path, tmp_path: Path) -> None:
@@ -217,67 +225,34 @@ def test_pretraining_runs_have_a_likelihood_only(base: Path, tmp_path: Path) -> 
     assert found.rows[1]["predictions"] == [None]
 
 
-def test_losses_of_different_tokens_are_not_subtracted() -> None:
-    a = [{"nll": 2.0, "num_tokens": 2, "rouge_l": 1.0}, {"nll": 3.0, "num_tokens": 1, "rouge_l": 0.0}]
-    b = [{"nll": 2.0, "num_tokens": 4, "rouge_l": 0.0}, {"nll": 3.0, "num_tokens": 1, "rouge_l": 0.0}]
-    assert set(compare.differences(a, b)) == {"rouge_l"}
-    assert set(compare.differences(a, a)) == {"loss", "perplexity", "rouge_l"}
-
-
-def test_table_marks_what_is_sure() -> None:
-    made = Evaluation.table(
-        Evaluation(
-            run="r", data="d", sources=[], num_rows=9, rejected=[], generation={}, rows=[], notes=[], date="", seconds=0,
-            models=[
-                {"name": "r", "scores": {"exact_match": {"mean": 0.75, "low": 0.5, "high": 1.0, "n": 9}}},
-                {"name": "base", "scores": {"exact_match": {"mean": 0.25, "low": 0.0, "high": 0.5, "n": 9}}},
-            ],
-            differences={"exact_match": {"mean": 0.5, "low": 0.125, "high": 0.75, "n": 9}},
-        )
-    )  # fmt: skip
-    assert made == (
-        ["metric", "r", "base", "difference"],
-        [["exact match", "75.0% [50.0%, 100.0%]", "25.0% [0.0%, 50.0%]", "+50.0% [+12.5%, +75.0%] *"]],
-    )
-
-
-@pytest.mark.parametrize(
-    ("metric", "gap", "expected"),
-    [
-        ("loss", {"mean": -1.0, "low": -2.0, "high": -0.5}, "better"),
-        ("loss", {"mean": 1.0, "low": 0.5, "high": 2.0}, "worse"),
-        ("rouge_l", {"mean": 1.0, "low": 0.5, "high": 2.0}, "better"),
-        ("rouge_l", {"mean": 1.0, "low": -0.5, "high": 2.0}, None),
-        ("length", {"mean": 1.0, "low": 0.5, "high": 2.0}, None),
-    ],
-)
-def test_verdict(metric: str, gap: dict[str, float], expected: str | None) -> None:
-    (known,) = (one for one in compare.METRICS if one.name == metric)
-    assert compare.verdict(known, gap) == expected
-
-
 def test_errors_say_what_to_type(run: Path, base: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match="Nothing to evaluate on: only a run folder holds its own rows. Give a file: --data"
+        DataError,
+        match=r"tiny-base is no run folder, and only a run holds rows of its own. Give a file: --data",
     ):
         evaluate(str(base))
+    with pytest.raises(DataError, match=r"did you mean .*runs/tuned\?"):
+        evaluate(str(run.with_name("tunned")))
+    with pytest.raises(DataError, match=r"limit=0: no row would be left. Give 1 or more"):
+        evaluate(str(run), limit=0)
     (run / "held_out.jsonl").write_text("")
     with pytest.raises(DataError, match=r"held out no rows \(data.held_out=0\). Give a file: --data FILE."):
         evaluate(str(run))
     useless = write_lines(tmp_path / "useless.jsonl", [{"prompt": "c", "completion": ""}])
     with pytest.raises(
-        DataError, match=r"no row can be evaluated. 1 rows cannot be used .*row 1: .* Give a file"
+        DataError, match=r"no row can be evaluated. Rows that cannot be used .*row 1: .* Give a file"
     ):
         evaluate(str(run), str(useless))
     with pytest.raises(DataError, match="no such file"):
         evaluate(str(run), str(tmp_path / "absent.json"))
+    usable = write_lines(tmp_path / "usable.jsonl", ROWS)
     with pytest.raises(ModelError, match="No model at"):
-        evaluate(str(tmp_path / "runs" / "absent"), str(useless))
+        evaluate(str(tmp_path / "runs" / "absent"), str(usable))
 
 
 def test_a_whole_model_has_no_base(run: Path, base: Path) -> None:
     with pytest.raises(
-        RunError, match="is a whole model and does not say what it began with. .*--against <run"
+        RunError, match=r"is a whole model and does not say what it began with. .*--against <run"
     ):
         evaluate(
             str(base), str(run / "held_out.jsonl"), against="base", generation=Generation(max_new_tokens=1)
@@ -287,6 +262,6 @@ def test_a_whole_model_has_no_base(run: Path, base: Path) -> None:
 def test_what_cannot_be_written_is_said(run: Path) -> None:
     (run / "evals").write_text("in the way")
     with pytest.raises(
-        RunError, match="The evaluation cannot be written to .*evals.*Make room or mend the permissions"
+        RunError, match=r"The evaluation cannot be written to .*evals.*Make room or mend the permissions"
     ):
         evaluate(str(run), generation=Generation(max_new_tokens=1))

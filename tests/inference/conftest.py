@@ -8,7 +8,11 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from transformers import PreTrainedModel
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from attune.data.template import ChatTemplate
+from attune.models.load import Loaded
 
 VOCABULARY = 61
 _SIZES: dict[str, Any] = {
@@ -55,7 +59,7 @@ _CLASSES = {"GPT2": "GPT2LMHeadModel", "Gemma3Text": "Gemma3ForCausalLM"}
 def _tiny(family: str, seed: int = 0, **changed: Any) -> PreTrainedModel:
     name, sizes = _FAMILIES[family]
     torch.manual_seed(seed)
-    config = getattr(transformers, f"{name}Config")(**{**sizes, "vocab_size": VOCABULARY, **changed})
+    config = getattr(transformers, f"{name}Config")(**{"vocab_size": VOCABULARY, **sizes, **changed})
     model = getattr(transformers, _CLASSES.get(name, f"{name}ForCausalLM"))(config)
     with torch.no_grad():
         for key, weight in model.named_parameters():
@@ -69,3 +73,26 @@ def _tiny(family: str, seed: int = 0, **changed: Any) -> PreTrainedModel:
 def tiny() -> Callable[..., PreTrainedModel]:
     """``tiny(family, seed=0, **config)``: a model in float32 and evaluation mode."""
     return _tiny
+
+
+def _byte_tokenizer() -> PreTrainedTokenizerFast:
+    """Every byte is one token: a Chinese character is three of them."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    model = models.BPE(vocab={byte: number for number, byte in enumerate(alphabet)}, merges=[])
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>", pad_token="<pad>")
+
+
+@pytest.fixture
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    return _byte_tokenizer()
+
+
+@pytest.fixture
+def talker(byte_tokenizer: PreTrainedTokenizerFast) -> Loaded:
+    """A random model that answers in bytes, with the plain template."""
+    model = _tiny("llama", vocab_size=len(byte_tokenizer), max_position_embeddings=256)
+    template = ChatTemplate.load(byte_tokenizer, "plain")
+    return Loaded(model, byte_tokenizer, template, "talker", None)

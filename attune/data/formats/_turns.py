@@ -167,7 +167,7 @@ def _message(item: dict[str, Any], role_key: str, number: int) -> Message:
         )
     content_key = first(item, ("content", "value", "text"))
     content, extra = _content(item[content_key] if content_key else None, number)
-    extra = {**{key: item[key] for key in _KEPT if not is_nothing(item.get(key))}, **extra}
+    extra = {**{key: item[key] for key in _KEPT if item.get(key) not in (None, "", [])}, **extra}
     if spelled in _CALLS:
         content, extra = "", {**extra, "tool_calls": [*_calls(content, number)]}
     elif "tool_calls" in extra:

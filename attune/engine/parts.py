@@ -1,0 +1,216 @@
+"""The parts that a recipe names: configuration, tokenizer and template, encoded data, the policy, and the
+numbers that follow from them. ``plan`` looks at them without training.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AttentionInterface
+
+from ..adapters import fused
+from ..data import pack
+from ..data import tokenizer as tokenizers
+from ..data.cache import Store
+from ..data.encode import Policy as EncodePolicy
+from ..data.prepare import Prepared, prepare
+from ..data.sources import load as load_sources
+from ..data.template import ChatTemplate
+from ..models import attention
+from ..models.load import is_config_file, load_config, load_tokenizer, load_weights
+from ..models.policy import Policy
+from ..models.precision import DTYPES
+from ..recipe import plugs
+from ..recipe.errors import AttuneError, RecipeError
+from ..recipe.messages import say
+from ..recipe.schema import Recipe
+from .estimate import checkpointing_needed
+from .events import Listener, Progress
+from .step import Micro
+
+DEFAULT_LENGTH = 2048
+DEFAULT_MICRO_TOKENS = 4096
+
+
+def open_model(recipe: Recipe) -> tuple[Recipe, Any, ChatTemplate | None, Any, list[tuple[str, str]]]:
+    """The configuration, tokenizer and template, without any weight. A run folder stands for its result."""
+    notices: list[tuple[str, str]] = []
+    config = load_config(recipe.model)
+    try:
+        tokenizer = load_tokenizer(recipe.model)
+    except AttuneError:
+        if not is_config_file(recipe.model.path) or recipe.model.tokenizer:
+            raise
+        tokenizer = _new_tokenizer(recipe, config)
+        text = say(
+            "No tokenizer beside {path}: one of {n} tokens was trained on the data.",
+            "{path} 旁没有分词器：已用数据训练了一个 {n} 个词的分词器。",
+            path=recipe.model.path,
+            n=f"{len(tokenizer):,}",
+        )
+        notices.append(("info", text))
+    if is_config_file(recipe.model.path):
+        # A model that starts from nothing ends texts where its tokenizer does.
+        config.bos_token_id, config.eos_token_id = tokenizer.bos_token_id, tokenizer.eos_token_id
+        config.pad_token_id = tokenizer.pad_token_id
+    vocab_size = config.get_text_config().vocab_size
+    if len(tokenizer) > vocab_size:
+        raise RecipeError(
+            say(
+                "The tokenizer has {n} tokens, the model only {m} embedding rows: they do not belong "
+                "together. Name the model's own with model.tokenizer=<folder or id>.",
+                "分词器有 {n} 个词，而模型只有 {m} 行嵌入：二者不配套。"
+                "请用 model.tokenizer=<文件夹或 id> 指定。",
+                n=len(tokenizer),
+                m=vocab_size,
+            )
+        )
+    template = None
+    if needs_template(recipe):
+        template = ChatTemplate.load(tokenizer, recipe.model.template)
+        if template.notice:
+            notices.append(("warning", template.notice))
+    return recipe, tokenizer, template, config, notices
+
+
+def needs_template(recipe: Recipe) -> bool:
+    """Plain text has no turns."""
+    return bool(plugs.find("objectives", recipe.objective.name).EXAMPLES != "text")
+
+
+def encode_policy(recipe: Recipe, config: Any) -> EncodePolicy:
+    """The encoding choices, with the model's window filled in."""
+    data = recipe.data
+    window = getattr(config.get_text_config(), "max_position_embeddings", None) or DEFAULT_LENGTH
+    if data.max_length is not None and data.max_length > window:
+        raise RecipeError(
+            say(
+                "data.max_length={got} is more than the model's window of {window} tokens. "
+                "Give at most {window}.",
+                "data.max_length={got} 超过模型窗口 {window} 个 token。请给出不超过 {window} 的值。",
+                got=data.max_length,
+                window=window,
+            )
+        )
+    return EncodePolicy(
+        data.max_length or min(window, DEFAULT_LENGTH), data.overlong, data.learn, data.system
+    )
+
+
+def prepare_data(
+    recipe: Recipe,
+    tokenizer: Any,
+    template: ChatTemplate | None,
+    config: Any,
+    listeners: tuple[Listener, ...],
+) -> Prepared:
+    """Encoded data of the recipe."""
+    kind = plugs.find("objectives", recipe.objective.name).EXAMPLES
+    return prepare(
+        recipe.data,
+        kind,
+        tokenizer,
+        template,
+        encode_policy(recipe, config),
+        recipe.train.seed,
+        _progress(listeners),
+    )
+
+
+def build_policy(recipe: Recipe, config: Any, precision: str, device: torch.device) -> Policy:
+    """The model with its adapter, as the engine sees it."""
+    adapter = plugs.find("adapters", recipe.adapter.name)
+    seed = recipe.train.seed
+    dtype = torch.float32 if recipe.adapter.name == "full" else DTYPES[precision]
+    model = load_weights(recipe.model, config, dtype, device, seed)
+    model.config.use_cache = False
+    # A fixed seed at this place makes the adapter's start independent of whatever was drawn before.
+    torch.manual_seed(seed)
+    model = adapter.attach(model, recipe.adapter)
+    fused.fuse(model)
+    return Policy(model, packing=recipe.train.packing == "auto")
+
+
+def count_steps(recipe: Recipe, num_examples: int) -> tuple[int, int]:
+    """Optimizer steps of the run, and steps between evaluations."""
+    an_epoch = pack.steps_per_epoch(num_examples, recipe.train.global_batch_size)
+    num_steps = recipe.train.max_steps or max(1, math.ceil(recipe.train.epochs * an_epoch))
+    return num_steps, recipe.train.eval_steps or an_epoch
+
+
+def micro_tokens(recipe: Recipe, store: Store) -> int:
+    """Tokens of a forward pass: as asked, else the default; never less than the longest example."""
+    longest = int(store.lengths.max()) if len(store) else 0
+    return max(recipe.train.micro_tokens or DEFAULT_MICRO_TOKENS, longest)
+
+
+def peak_learning_rate(recipe: Recipe, adapter: ModuleType, objective: ModuleType) -> float:
+    """As asked; else what the objective or the adapter knows to work."""
+    if recipe.train.learning_rate is not None:
+        return recipe.train.learning_rate
+    return float(getattr(objective, "LEARNING_RATE", adapter.LEARNING_RATE))
+
+
+def choose_checkpointing(
+    recipe: Recipe, policy: Policy, micro: Micro, device: torch.device
+) -> list[tuple[str, str]]:
+    """Turns on recomputation of activations where it is asked for, or where memory would not do without."""
+    wanted = recipe.train.activation_checkpointing
+    needed = wanted == "on" or (wanted == "auto" and checkpointing_needed(policy, micro.tokens, device))
+    if not needed:
+        return []
+    policy.base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if wanted == "on":
+        return []
+    text = say(
+        "Activations are recomputed in the backward pass: memory would not do otherwise "
+        "(train.activation_checkpointing=off forbids it).",
+        "内存不足，反向传播时将重算激活（train.activation_checkpointing=off 可禁止）。",
+    )
+    return [("info", text)]
+
+
+def compile_layers(policy: Policy) -> None:
+    """torch.compile of each decoder layer, with one graph for all lengths.
+
+    Attention over a layout stays outside the graphs: it runs segment by segment, and each batch has others.
+    Raises RecipeError where the model has no stack of layers.
+    """
+    disable: Callable[[Any], Any] = torch.compiler.disable
+    AttentionInterface.register(attention.NAME, disable(attention.layout_attention))
+    num_layers = policy.base.config.get_text_config().num_hidden_layers
+    for stack in policy.base.modules():
+        if isinstance(stack, nn.ModuleList) and len(stack) == num_layers:
+            for layer in stack:
+                layer.compile(dynamic=True)
+            return
+    raise RecipeError(
+        say(
+            "train.compile=true: no stack of {n} layers was found in this model. Use train.compile=false.",
+            "train.compile=true：在该模型中找不到 {n} 层的结构。请用 train.compile=false。",
+            n=num_layers,
+        )
+    )
+
+
+def _new_tokenizer(recipe: Recipe, config: Any) -> Any:
+    kind = plugs.find("objectives", recipe.objective.name).EXAMPLES
+    examples = load_sources(recipe.data.train, kind, seed=recipe.train.seed).examples
+    texts = [getattr(example, "text", "") for example in examples]
+    return tokenizers.train_tokenizer(texts, config.get_text_config().vocab_size)
+
+
+def _progress(listeners: tuple[Listener, ...]) -> Callable[[str, int, int], None] | None:
+    if not listeners:
+        return None
+
+    def tell(what: str, done: int, total: int) -> None:
+        for listener in listeners:
+            listener(Progress(what, done, total))
+
+    return tell

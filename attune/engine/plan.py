@@ -1,0 +1,277 @@
+"""What a run would do, before any weight is read: rows, steps, trained parameters, memory and time.
+
+Parameters are counted on a model without memory (torch's ``meta`` device). Time is measured: a step of the
+same widths with one and with two layers of random weights, so that the other layers are a multiplication.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from ..data import pack
+from ..data.cache import Store
+from ..models import memory
+from ..models.policy import Policy
+from ..models.precision import DTYPES, resolve
+from ..recipe import load as recipes
+from ..recipe import plugs
+from ..recipe.messages import say
+from ..recipe.schema import Recipe
+from .estimate import Shape
+from .parts import count_steps, micro_tokens, open_model, peak_learning_rate, prepare_data
+
+_LIBRARIES_GIB = 0.45
+"""What a process with torch, transformers and PEFT holds before any weight."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """``tokens`` count a pass over the data; memory in GiB, time in seconds."""
+
+    output: str
+    num_rows: int
+    num_rejected: int
+    num_examples: int
+    num_held_out: int
+    num_tokens: int
+    num_learnt_tokens: int
+    longest_example: int
+    num_steps: int
+    eval_steps: int
+    num_parameters: int
+    num_trained_parameters: int
+    learning_rate: float
+    precision: str
+    device: str
+    peak_memory_gib: float
+    available_memory_gib: float | None
+    seconds: float
+    tokens_per_second: float
+    notices: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def lines(self) -> list[tuple[str, str]]:
+        """Label and value, for the console."""
+        share = self.num_trained_parameters / self.num_parameters
+        free = self.available_memory_gib
+        fits = "" if free is None else say(" of {free:.1f} GiB free", "（可用 {free:.1f} GiB）", free=free)
+        return [
+            (
+                say("rows", "行数"),
+                say(
+                    "{n:,}, of which {bad:,} cannot be used",
+                    "{n:,}，其中 {bad:,} 行无法使用",
+                    n=self.num_rows,
+                    bad=self.num_rejected,
+                ),
+            ),
+            (
+                say("examples", "样例"),
+                say(
+                    "{n:,} to learn, {held:,} held out",
+                    "训练 {n:,}，留出 {held:,}",
+                    n=self.num_examples,
+                    held=self.num_held_out,
+                ),
+            ),
+            (
+                say("tokens a pass", "每轮 token"),
+                say(
+                    "{n:,}, {learnt:,} of them learnt ({share:.0%}); longest example {longest:,}",
+                    "{n:,}，其中学习 {learnt:,}（{share:.0%}）；最长样例 {longest:,}",
+                    n=self.num_tokens,
+                    learnt=self.num_learnt_tokens,
+                    share=self.num_learnt_tokens / max(1, self.num_tokens),
+                    longest=self.longest_example,
+                ),
+            ),
+            (
+                say("steps", "步数"),
+                say(
+                    "{n:,}, evaluated every {every:,}",
+                    "{n:,}，每 {every:,} 步评测",
+                    n=self.num_steps,
+                    every=self.eval_steps,
+                ),
+            ),
+            (
+                say("parameters that learn", "训练参数"),
+                f"{self.num_trained_parameters:,} / {self.num_parameters:,} ({share:.2%})",
+            ),
+            (say("learning rate", "学习率"), f"{self.learning_rate:g}"),
+            (say("arithmetic", "计算"), f"{self.precision}, {self.device}"),
+            (
+                say("peak memory", "内存峰值"),
+                say("about {n:.1f} GiB{fits}", "约 {n:.1f} GiB{fits}", n=self.peak_memory_gib, fits=fits),
+            ),
+            (
+                say("time", "时间"),
+                say(
+                    "about {time} ({n:,.0f} tokens/s)",
+                    "约 {time}（{n:,.0f} token/s）",
+                    time=_clock(self.seconds),
+                    n=self.tokens_per_second,
+                ),
+            ),
+            (say("result in", "结果目录"), self.output),
+            *((say("note", "注意"), text) for text in self.notices),
+        ]
+
+
+def plan(recipe: Recipe) -> Plan:
+    """Raises what training would raise for the same recipe: data, model folder and template are looked at."""
+    recipe, tokenizer, template, config, notices = open_model(recipe)
+    data = prepare_data(recipe, tokenizer, template, config, ())
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    precision = resolve(recipe.train.precision, device)
+    adapter = plugs.find("adapters", recipe.adapter.name)
+    objective = plugs.find("objectives", recipe.objective.name)
+    total, trained = _parameters(recipe, config)
+    num_steps, eval_steps = count_steps(recipe, len(data.train))
+    most = micro_tokens(recipe, data.train)
+    typical = _typical_step(data.train, recipe, most)
+    a_step = _seconds_a_step(recipe, config, precision, device, data.train, typical)
+    tokens = int(data.train.lengths.sum())
+    an_epoch = pack.steps_per_epoch(len(data.train), recipe.train.global_batch_size)
+    seconds = a_step * num_steps
+    return Plan(
+        output=recipe.output or recipes.default_output(recipe),
+        num_rows=sum(file["num_rows"] for file in data.files),
+        num_rejected=len(data.rejected),
+        num_examples=len(data.train),
+        num_held_out=len(data.held_out),
+        num_tokens=tokens,
+        num_learnt_tokens=int(data.train.num_learnt.sum()),
+        longest_example=int(data.train.lengths.max()),
+        num_steps=num_steps,
+        eval_steps=eval_steps,
+        num_parameters=total,
+        num_trained_parameters=trained,
+        learning_rate=peak_learning_rate(recipe, adapter, objective),
+        precision=precision,
+        device=str(device),
+        peak_memory_gib=_peak_gib(
+            recipe, config, precision, total, trained, min(most, max(sum(row) for row in typical))
+        ),
+        available_memory_gib=memory.available_gib(device),
+        seconds=seconds,
+        tokens_per_second=tokens / an_epoch / a_step,
+        notices=tuple(text for level, text in [*notices, *data.notices] if level == "warning"),
+    )
+
+
+def _parameters(recipe: Recipe, config: Any) -> tuple[int, int]:
+    """Parameters in all and those that learn, from a model that has shapes and no numbers."""
+    model = _on_meta(recipe, config)
+    counts = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    return sum(n for n, _ in counts), sum(n for n, learns in counts if learns)
+
+
+def _on_meta(recipe: Recipe, config: Any) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(
+            copy.deepcopy(config), trust_remote_code=recipe.model.trust_remote_code
+        )
+        return plugs.find("adapters", recipe.adapter.name).attach(model, recipe.adapter)
+
+
+def _typical_step(store: Store, recipe: Recipe, most: int) -> list[list[int]]:
+    """The lengths of the examples of a step of middling size, pack by pack."""
+    steps = [
+        pack.step_examples(at, len(store), recipe.train.global_batch_size, recipe.train.seed)
+        for at in range(min(9, pack.steps_per_epoch(len(store), recipe.train.global_batch_size)))
+    ]
+    middle = sorted(steps, key=lambda examples: int(store.lengths[examples].sum()))[len(steps) // 2]
+    rows = pack.packs(middle, [int(store.lengths[i]) for i in middle], most)
+    return [[int(store.lengths[i]) for i in row] for row in rows]
+
+
+def _seconds_a_step(
+    recipe: Recipe, config: Any, precision: str, device: torch.device, store: Store, typical: list[list[int]]
+) -> float:
+    """Measured on one and two layers of random weights, extended to all layers."""
+    examples = pack.step_examples(0, len(store), recipe.train.global_batch_size, recipe.train.seed)
+    scale = sum(map(sum, typical)) / max(1, int(store.lengths[examples].sum()))
+    rows = pack.packs(examples, [int(store.lengths[i]) for i in examples], max(map(sum, typical)))
+    times = [
+        _measured(_shallow(recipe, config, precision, device, depth), store, rows[0]) for depth in (1, 2)
+    ]
+    share = sum(int(store.lengths[i]) for i in examples) / max(1, sum(int(store.lengths[i]) for i in rows[0]))
+    layers = int(config.get_text_config().num_hidden_layers)
+    return (times[0] + max(0.0, times[1] - times[0]) * (layers - 1)) * share * scale
+
+
+def _shallow(recipe: Recipe, config: Any, precision: str, device: torch.device, depth: int) -> Policy:
+    from transformers import AutoModelForCausalLM
+
+    from_state = torch.get_rng_state()
+    small = copy.deepcopy(config)
+    text = small.get_text_config()
+    text.num_hidden_layers = depth
+    if getattr(text, "layer_types", None):
+        text.layer_types = text.layer_types[:depth]
+    dtype = torch.float32 if recipe.adapter.name == "full" else DTYPES[precision]
+    model = AutoModelForCausalLM.from_config(small, trust_remote_code=recipe.model.trust_remote_code)
+    model = plugs.find("adapters", recipe.adapter.name).attach(
+        model.to(device=device, dtype=dtype), recipe.adapter
+    )
+    torch.set_rng_state(from_state)
+    return Policy(model, packing=recipe.train.packing == "auto")
+
+
+def _measured(policy: Policy, store: Store, row: list[int]) -> float:
+    """Seconds of a forward and backward pass, the better of three after a warm-up."""
+    batch = pack.batch(store, row)
+    policy.train()
+
+    def once() -> None:
+        policy(batch).sum().backward()
+        policy.zero_grad(set_to_none=True)
+        if policy.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    once()
+    return min(_timed(once) for _ in range(3))
+
+
+def _timed(once: Callable[[], None]) -> float:
+    begun = time.perf_counter()
+    once()
+    return time.perf_counter() - begun
+
+
+def _peak_gib(
+    recipe: Recipe, config: Any, precision: str, total: int, trained: int, num_tokens: int
+) -> float:
+    """Weights, gradients, the two moments, activations of a pass, and what the libraries hold."""
+    size = 2 if precision == "bf16" else 4
+    is_full = recipe.adapter.name == "full"
+    weights = total * (4 if is_full else size)
+    states = trained * 12
+    checkpointing = recipe.train.activation_checkpointing == "on"
+    activations = Shape.of(config).activation_bytes(num_tokens, size, checkpointing=checkpointing)
+    chunks = 3 * 24 * 2**20
+    return _LIBRARIES_GIB + (weights + states + activations + chunks) / memory.GIB
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(math.ceil(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return say("{h} h {m} min", "{h} 小时 {m} 分", h=hours, m=minutes)
+    return (
+        say("{m} min {s} s", "{m} 分 {s} 秒", m=minutes, s=rest)
+        if minutes
+        else say("{s} s", "{s} 秒", s=rest)
+    )

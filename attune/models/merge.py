@@ -1,0 +1,198 @@
+"""Merging an adapter into its base, and proof that the result is the model that was trained.
+
+    W' = W + B A * alpha / rank
+
+The merged folder is written beside its place, loaded again from the disk, and asked the same as the adapter:
+the logits of both are compared token by token. Only what passes is renamed to its place.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..data import durable
+from ..recipe.errors import ModelError, RunError
+from ..recipe.messages import say
+from .load import Loaded, load_for_inference
+from .save import replace_folder, save
+
+OnProgress = Callable[[str, int, int], None]
+
+TOLERANCE = {torch.float32: 1e-6, torch.bfloat16: 2e-2, torch.float16: 2e-3}
+"""Largest mean KL divergence (nats a token) between adapter and merged model that counts as equal: rounding
+of the stored weights, and nothing more."""
+
+_PROBES = (
+    "The quick brown fox jumps over the lazy dog.",
+    "今天天气怎么样？请用一句话回答。",
+    "1 + 1 = 2, and 12 * 12 = 144.",
+    "def add(a, b):\n    return a + b\n",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MergeReport:
+    """What was merged and how equal the result is. Logits in nats; ``num_tokens`` compared positions."""
+
+    source: str
+    base: str
+    output: str
+    dtype: str
+    num_layers: int
+    num_tokens: int
+    max_logit_difference: float
+    mean_kl: float
+    top1_agreement: float
+
+    def lines(self) -> list[tuple[str, str]]:
+        """Label and value, for the console."""
+        return [
+            (
+                say("merged", "合并"),
+                say(
+                    "{n} layers of {source} into {base}",
+                    "{source} 的 {n} 层并入 {base}",
+                    n=self.num_layers,
+                    source=self.source,
+                    base=self.base,
+                ),
+            ),
+            (say("written", "写入"), f"{self.output} ({self.dtype})"),
+            (
+                say("reloaded and compared", "重新加载并比对"),
+                say(
+                    "{n} tokens: largest logit difference {d:.2g}, mean KL {kl:.2g}, same first choice "
+                    "{top:.1%}",
+                    "{n} 个 token：logit 最大差 {d:.2g}，平均 KL {kl:.2g}，首选一致 {top:.1%}",
+                    n=self.num_tokens,
+                    d=self.max_logit_difference,
+                    kl=self.mean_kl,
+                    top=self.top1_agreement,
+                ),
+            ),
+            (say("verdict", "结论"), say("the merged model equals the adapter", "合并后的模型与适配器一致")),
+        ]
+
+
+def merge(run: str, output: str, on_progress: OnProgress | None = None) -> MergeReport:
+    """Merges the adapter of ``run`` into ``output``, an ordinary model folder in the base's own dtype.
+
+    Raises ModelError where there is no adapter or the output is taken, RunError where what was written and
+    read again is not what was trained; nothing is then left at ``output``.
+    """
+    tell = on_progress or (lambda what, done, total: None)
+    what = say("merging", "合并")
+    place = Path(output)
+    if place.exists() and any(place.iterdir() if place.is_dir() else [place]):
+        raise ModelError(
+            say(
+                "{path} exists and is not empty. Choose another --output.",
+                "{path} 已存在且非空。请换一个 --output。",
+                path=output,
+            )
+        )
+    tell(what, 0, 4)
+    loaded = load_for_inference(run, dtype=torch.float32)
+    if loaded.base is None:
+        raise ModelError(
+            say(
+                "{run} is a whole model already ({path}): there is no adapter to merge.",
+                "{run} 已是完整模型（{path}）：没有可合并的适配器。",
+                run=run,
+                path=loaded.path,
+            )
+        )
+    prompts = _prompts(run, loaded)
+    expected = _logits(loaded.model, prompts)
+    num_layers = sum(
+        type(layer).__name__ == "Linear" and hasattr(layer, "lora_A") for layer in loaded.model.modules()
+    )
+    tell(what, 1, 4)
+    dtype = getattr(loaded.model.config, "dtype", None) or torch.float32
+    merged = _stored_dtype(loaded, loaded.model.merge_and_unload())
+    draft = place.with_name(f".merging-{place.name}")
+    try:
+        save(merged.to(dtype), loaded.tokenizer, loaded.template, draft)
+        del merged
+        tell(what, 2, 4)
+        found = _logits(load_for_inference(str(draft), dtype=torch.float32).model, prompts)
+        tell(what, 3, 4)
+        report = _compare(expected, found, run, loaded.base, output, dtype, num_layers)
+        durable.write_json(draft / "merge.json", asdict(report))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if place.is_dir():
+            place.rmdir()
+        replace_folder(draft, place)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    tell(what, 4, 4)
+    return report
+
+
+def _stored_dtype(loaded: Loaded, merged: Any) -> Any:
+    """The merged model with the base's configuration of attention and cache restored for its folder."""
+    merged.config.use_cache = True
+    merged.generation_config = loaded.model.generation_config
+    return merged
+
+
+def _compare(
+    expected: Sequence[Tensor],
+    found: Sequence[Tensor],
+    run: str,
+    base: str,
+    output: str,
+    dtype: torch.dtype,
+    num_layers: int,
+) -> MergeReport:
+    a, b = torch.cat(list(expected)), torch.cat(list(found))
+    log_a, log_b = a.log_softmax(-1), b.log_softmax(-1)
+    kl = float((log_a.exp() * (log_a - log_b)).sum(-1).mean())
+    report = MergeReport(
+        run, base, output, str(dtype).removeprefix("torch."), num_layers, len(a),
+        float((a - b).abs().max()), max(kl, 0.0), float((a.argmax(-1) == b.argmax(-1)).float().mean()),
+    )  # fmt: skip
+    limit = TOLERANCE.get(dtype, 2e-2)
+    if not kl <= limit:
+        raise RunError(
+            say(
+                "The merged model is not the trained one: mean KL {kl:.2g} (at most {limit:.0e} would "
+                "be rounding), largest logit difference {d:.2g}. Nothing was kept at {output}. Use the "
+                "adapter as it is; and please report this.",
+                "合并后的模型与训练结果不一致：平均 KL {kl:.2g}（舍入误差至多 {limit:.0e}），logit 最大"
+                "差 {d:.2g}。未保留 {output}。请直接使用适配器，并反馈此问题。",
+                kl=kl,
+                limit=limit,
+                d=report.max_logit_difference,
+                output=output,
+            )
+        )
+    return report
+
+
+@torch.inference_mode()
+def _logits(model: Any, prompts: Sequence[list[int]]) -> list[Tensor]:
+    """Float32 logits of each prompt's tokens on the CPU, ``[tokens, vocabulary]`` each."""
+    model.eval()
+    return [model(torch.tensor([ids], device=model.device)).logits[0].float().cpu() for ids in prompts]
+
+
+def _prompts(run: str, loaded: Loaded, limit: int = 16, longest: int = 256) -> list[list[int]]:
+    """Token ids to compare on: what the run held out, and a few plain sentences."""
+    texts = list(_PROBES)
+    held_out = Path(run) / "held_out.jsonl"
+    if held_out.is_file():
+        for line in held_out.read_text(encoding="utf-8").split("\n")[:limit]:
+            row = json.loads(line) if line else {}
+            turns = row.get("messages") or [{"content": row.get("text", "")}]
+            texts += [str(turn.get("content") or "") for turn in turns]
+    encoded = (loaded.tokenizer(text)["input_ids"][:longest] for text in texts if text)
+    return [list(ids) for ids in encoded if ids]

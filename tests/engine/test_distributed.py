@@ -1,0 +1,105 @@
+"""Two CPU processes under torchrun end with the weights of one on the same batches, also after an interruption."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_engine import LORA, MakeRecipe, curve, events, save_model
+
+from attune.engine.train import train
+from attune.recipe.schema import Recipe
+
+pytestmark = pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="needs gloo")
+
+PATIENCE = 240.0
+TORCHRUN = ("torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0", "-m", "attune")
+ACCELERATE = ("accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1",
+              "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", "-m", "attune")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def calm_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Without dropout: its numbers are drawn per process."""
+    return save_model(tmp_path_factory.mktemp("calm"))
+
+
+def launch(recipe: Recipe, launcher: tuple[str, ...]) -> subprocess.Popen[str]:
+    place = Path(f"{recipe.output}.yaml")
+    place.write_text(recipe.model_dump_json(), encoding="utf-8")
+    words = [sys.executable, "-m", *launcher, "train", str(place)]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def finish(process: subprocess.Popen[str]) -> None:
+    said, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, said
+
+
+def assert_close(two: Path, one: Path) -> None:
+    """Weights and losses to rounding; the learning rate and the counts exactly."""
+    name = (
+        "adapter_model.safetensors"
+        if (one / "final" / "adapter_model.safetensors").is_file()
+        else "model.safetensors"
+    )
+    got, expected = load_file(two / "final" / name), load_file(one / "final" / name)
+    assert got.keys() == expected.keys()
+    for key, tensor in expected.items():
+        torch.testing.assert_close(got[key], tensor, rtol=1e-5, atol=1e-5, msg=key)
+    for ours, theirs in zip(curve(two), curve(one), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4)
+    for kind, field in (
+        ("step_end", "num_learnt_tokens"),
+        ("eval_end", "num_learnt_tokens"),
+        ("eval_end", "loss"),
+    ):
+        pairs = zip(events(two, kind), events(one, kind), strict=True)
+        assert all(a[field] == pytest.approx(b[field], rel=1e-5) for a, b in pairs)
+
+
+@pytest.mark.parametrize(
+    ("adapter", "launcher"),
+    [("full", TORCHRUN), ({**LORA, "dropout": 0.0}, ACCELERATE)],
+    ids=["full-torchrun", "lora-accelerate"],
+)
+def test_two_processes_equal_one(
+    recipe: MakeRecipe, calm_dir: Path, adapter: Any, launcher: tuple[str, ...]
+) -> None:
+    settings = {"adapter": adapter, "model": calm_dir, "eval_steps": 3, "save_steps": 2}
+    two = recipe("two", **settings)
+    process = launch(two, launcher)
+    one = train(recipe("one", **settings)).output
+    finish(process)
+    run = Path(two.output or "")
+    assert_close(run, one)
+    assert len(events(run, "run_started")) == 1, "only the main process writes"
+    assert json.loads((run / "run.json").read_text())["state"] == "finished"
+
+
+def test_two_processes_stop_together_and_go_on(recipe: MakeRecipe, calm_dir: Path) -> None:
+    settings = {"model": calm_dir, "max_steps": 40, "learning_rate": 1e-3}
+    two = recipe("two", **settings)
+    run = Path(two.output or "")
+    process = launch(two, TORCHRUN)
+    deadline = time.monotonic() + PATIENCE
+    while process.poll() is None and not (run / "metrics.jsonl").is_file():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=PATIENCE)
+    (saved,) = events(run, "saved")
+    assert 0 < saved["step"] < 40
+    process = launch(two, TORCHRUN)
+    one = train(recipe("one", **settings)).output
+    finish(process)
+    assert events(run, "run_started")[-1]["step"] == saved["step"]
+    assert_close(run, one)
