@@ -3,10 +3,11 @@
     y = x W^T + scaling * dropout(x) A^T B^T,   A [rank, in],  B [out, rank] zero at the start
     scaling = alpha / rank, or alpha / sqrt(rank) with rsLoRA
 
-Hu et al., arXiv 2106.09685, section 4.1; rank-stabilised scaling: Kalajdzievski, arXiv 2312.03732. Layers and file
-format are PEFT's; the arithmetic of the hot path is in ``fused.py``.
+Hu et al., arXiv 2106.09685, section 4.1; rank-stabilised scaling: Kalajdzievski, arXiv 2312.03732. Layers and
+file format are PEFT's; the arithmetic of the hot path is in ``fused.py``.
 """
 
+# ruff: noqa: E501 (a help text holds both languages in one line)
 from __future__ import annotations
 
 from typing import Any, Literal
@@ -71,4 +72,6 @@ def attach(model: Any, config: Config) -> Any:
 def adaptable(model: Any) -> list[str]:
     """Endings of the names of layers that hold one matrix, each once, sorted."""
     kinds = ("Linear", "Conv1D")
-    return sorted({name.rpartition(".")[2] for name, layer in model.named_modules() if type(layer).__name__ in kinds})
+    return sorted(
+        {name.rpartition(".")[2] for name, layer in model.named_modules() if type(layer).__name__ in kinds}
+    )

@@ -1,8 +1,10 @@
-"""Attention over a layout: a prompt attends to itself, a branch to its prompt and itself, nobody to a stranger.
+"""Attention over a layout: a prompt attends to itself, a branch to its prompt and itself, nobody to a
+stranger.
 
-Registered with transformers' ``AttentionInterface`` under the name ``attune``; the layout travels as a keyword of
-the model's forward, so that recomputation in the backward pass sees the same one. An argument that reaches the
-function and is not known here is an error, never ignored: a sliding window of 4,096 would pass any short probe.
+Registered with transformers' ``AttentionInterface`` under the name ``attune``; the layout travels as a
+keyword of the model's forward, so that recomputation in the backward pass sees the same one. An argument that
+reaches the function and is not known here is an error, never ignored: a sliding window of 4,096 would pass
+any short probe.
 
 Legend: ``b`` = 1, ``h`` query heads, ``k`` key heads, ``t`` tokens of the row, ``d`` head size.
 """
@@ -20,7 +22,17 @@ from ..data.layout import Layout
 
 NAME = "attune"
 
-_HARMLESS = frozenset({"position_ids", "cache_position", "use_cache", "output_attentions", "is_causal", "position_embeddings", "output_hidden_states", "return_dict"})
+_HARMLESS = frozenset(
+    {
+        "position_ids",
+        "cache_position",
+        "use_cache",
+        "output_attentions",
+        "position_embeddings",
+        "output_hidden_states",
+        "return_dict",
+    }
+)
 """Keywords that transformers' decoders pass through and that say nothing about who attends to whom."""
 
 
@@ -35,6 +47,7 @@ def layout_attention(
     layout: Layout | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
+    is_causal: bool | None = None,
     **others: Any,
 ) -> tuple[Tensor, None]:
     """Takes ``[1, h, t, d]`` queries and ``[1, k, t, d]`` keys and values, gives ``[1, t, h, d]``.
@@ -44,6 +57,8 @@ def layout_attention(
     unknown = sorted(name for name, given in others.items() if given is not None and name not in _HARMLESS)
     if unknown:
         raise TypeError(f"attention arguments that a layout does not know: {', '.join(unknown)}")
+    if is_causal is False or not getattr(module, "is_causal", True):
+        raise ValueError("attention over a layout is causal, and this layer's is not")
     if layout is None or attention_mask is not None or query.shape[0] != 1 or query.shape[2] != key.shape[2]:
         raise ValueError("attention over a layout needs one row, no mask, no cache, and the layout")
     if query.is_cuda and query.dtype != torch.float32 and not dropout and not softcap:
@@ -85,7 +100,13 @@ def _attend(
         return _softcapped(query, key, value, scaling, dropout, window, softcap)
     mask = None if is_square else allowed(num_queries, num_keys, window, query.device)
     return F.scaled_dot_product_attention(
-        query, key, value, attn_mask=mask, dropout_p=dropout, is_causal=is_square and num_queries > 1, scale=scaling
+        query,
+        key,
+        value,
+        attn_mask=mask,
+        dropout_p=dropout,
+        is_causal=is_square and num_queries > 1,
+        scale=scaling,
     )
 
 
@@ -98,7 +119,13 @@ def allowed(num_queries: int, num_keys: int, window: int | None, device: torch.d
 
 
 def _softcapped(
-    query: Tensor, key: Tensor, value: Tensor, scaling: float | None, dropout: float, window: int | None, softcap: float
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    scaling: float | None,
+    dropout: float,
+    window: int | None,
+    softcap: float,
 ) -> Tensor:
     """softmax(c * tanh(q k^T s / c)) v, as Gemma 2 has it (arXiv 2408.00118, section 2)."""
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
@@ -108,7 +135,9 @@ def _softcapped(
     return F.dropout(weights, dropout) @ value
 
 
-def _varlen(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scaling: float | None, window: int | None) -> Tensor:
+def _varlen(
+    query: Tensor, key: Tensor, value: Tensor, layout: Layout, scaling: float | None, window: int | None
+) -> Tensor:
     """The same on CUDA in one variable-length flash attention: a branch's keys are its prompt's and its own."""
     from torch.nn.attention.varlen import varlen_attn
 
@@ -118,7 +147,10 @@ def _varlen(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scaling: 
     if not layout.is_flat:
         places = _key_places(layout, query.device)
         key, value = key[places], value[places]
-        totals = [n + (layout.lengths[p] if p >= 0 else 0) for n, p in zip(layout.lengths, layout.parents, strict=True)]
+        totals = [
+            n + (layout.lengths[p] if p >= 0 else 0)
+            for n, p in zip(layout.lengths, layout.parents, strict=True)
+        ]
         key_lengths = torch.tensor((0, *totals), dtype=torch.int32, device=query.device)
     output = varlen_attn(
         query.contiguous(),

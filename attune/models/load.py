@@ -1,11 +1,13 @@
-"""Loading: a hub id, a model folder, an adapter folder, a run folder or a config.json; every failure in words."""
+"""Loading: a hub id, a model, adapter or run folder, or a config.json; every failure in words."""
 
 from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -39,7 +41,7 @@ def load_config(model: Model) -> Any:
     """The model's configuration, without any weight."""
     from transformers import AutoConfig
 
-    _check_place(model.path)
+    _check_place(model.path, needs_config=True)
     quiet()
     try:
         config = AutoConfig.from_pretrained(
@@ -60,21 +62,25 @@ def load_config(model: Model) -> Any:
 
 
 def load_tokenizer(model: Model) -> Any:
-    """The tokenizer of ``model.tokenizer``, else of the model (else of the folder that holds its config.json)."""
+    """The tokenizer of ``model.tokenizer``, else of the model (or of the folder that holds its config.json)."""
     from transformers import AutoTokenizer
 
     place = model.tokenizer or (str(Path(model.path).parent) if is_config_file(model.path) else model.path)
-    _check_place(place)
+    _check_place(place, needs_config=False)
     quiet()
     try:
         tokenizer = AutoTokenizer.from_pretrained(
-            place, revision=None if model.tokenizer else model.revision, trust_remote_code=model.trust_remote_code
+            place,
+            revision=None if model.tokenizer else model.revision,
+            trust_remote_code=model.trust_remote_code,
         )
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         raise ModelError(
             say(
-                "No usable tokenizer in {place} ({reason}). A model folder needs tokenizer.json or its own vocabulary files; name another place with model.tokenizer=<folder or id>.",
-                "{place} 中没有可用的分词器（{reason}）。模型文件夹需要 tokenizer.json 或词表文件；也可用 model.tokenizer=<文件夹或 id> 指定。",
+                "No usable tokenizer in {place} ({reason}). A model folder needs tokenizer.json or its own "
+                "vocabulary files; name another place with model.tokenizer=<folder or id>.",
+                "{place} 中没有可用的分词器（{reason}）。模型文件夹需要 tokenizer.json 或词表文件；"
+                "也可用 model.tokenizer=<文件夹或 id> 指定。",
                 place=place,
                 reason=_first_line(error),
             )
@@ -90,7 +96,9 @@ def load_tokenizer(model: Model) -> Any:
     return tokenizer
 
 
-def load_weights(model: Model, config: Any, dtype: torch.dtype, device: torch.device | str = "cpu", seed: int = 0) -> Any:
+def load_weights(
+    model: Model, config: Any, dtype: torch.dtype, device: torch.device | str = "cpu", seed: int = 0
+) -> Any:
     """The causal language model in ``dtype``; from a config.json with random weights drawn from ``seed``."""
     from transformers import AutoModelForCausalLM
 
@@ -102,38 +110,78 @@ def load_weights(model: Model, config: Any, dtype: torch.dtype, device: torch.de
     if folder.is_dir() and not any(any(folder.glob(pattern)) for pattern in WEIGHTS):
         raise ModelError(
             say(
-                "{path} has a config.json but no weights (*.safetensors). Download them, or start from random weights with --model {path}/config.json.",
-                "{path} 只有 config.json 而没有权重（*.safetensors）。请下载权重，或用 --model {path}/config.json 从随机权重开始。",
+                "{path} has a config.json but no weights (*.safetensors). Download them, or start from random "
+                "weights with --model {path}/config.json.",
+                "{path} 只有 config.json 而没有权重（*.safetensors）。请下载权重，"
+                "或用 --model {path}/config.json 从随机权重开始。",
                 path=model.path,
             )
         )
     try:
-        loaded = AutoModelForCausalLM.from_pretrained(
+        loaded, report = AutoModelForCausalLM.from_pretrained(
             model.path,
             config=config,
             revision=model.revision,
             trust_remote_code=model.trust_remote_code,
             dtype=dtype,
+            output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except _unreadable_files() as error:
         raise _unreadable(model.path, error) from None
+    _must_be_complete(model.path, report["missing_keys"])
     return loaded.to(device)
 
 
-def load_for_inference(path: str, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Loaded:
-    """A run folder, an adapter folder, a model folder or a hub id, ready to answer (evaluation mode, no gradient)."""
+def _unreadable_files() -> tuple[type[Exception], ...]:
+    """What the readers of weight files raise, besides what transformers makes of it."""
+    from safetensors import SafetensorError
+
+    return (
+        OSError,
+        ValueError,
+        KeyError,
+        RuntimeError,
+        EOFError,
+        ImportError,
+        UnpicklingError,
+        SafetensorError,
+    )
+
+
+def _must_be_complete(path: str, missing: Iterable[str]) -> None:
+    """transformers draws missing weights at random and goes on; nobody has asked for that."""
+    names = sorted(missing)
+    if names:
+        raise ModelError(
+            say(
+                "The weights in {path} lack {n} that a causal language model needs: {names}{more}. They are another "
+                "kind of model's, or a file is missing.",
+                "{path} 的权重缺少因果语言模型所需的 {n} 项：{names}{more}。它们属于另一种模型，或缺少文件。",
+                path=path,
+                n=len(names),
+                names=join(names[:5]),
+                more=" …" if len(names) > 5 else "",
+            )
+        )
+
+
+def load_for_inference(
+    path: str, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+) -> Loaded:
+    """A run, adapter or model folder or a hub id, ready to answer (evaluation mode, no gradient)."""
     place = resolve_run(path)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     adapter_config = Path(place) / "adapter_config.json"
     if adapter_config.is_file():
-        base = str(json.loads(adapter_config.read_text(encoding="utf-8"))["base_model_name_or_path"])
+        base = _base_of(adapter_config)
         model = _with_adapter(base, place, dtype, device)
     else:
         base, model = None, _whole(Model(path=place), dtype, device)
     has_tokenizer = (Path(place) / "tokenizer_config.json").is_file() or not Path(place).is_dir()
     tokenizer = load_tokenizer(Model(path=place if has_tokenizer or base is None else base))
     stops = getattr(model.generation_config, "eos_token_id", None)
-    template = ChatTemplate.load(tokenizer, extra_stop_ids=stops if isinstance(stops, list) else [stops] if stops is not None else [])
+    stops = [] if stops is None else stops if isinstance(stops, list) else [stops]
+    template = ChatTemplate.load(tokenizer, extra_stop_ids=stops)
     model.eval().requires_grad_(False)
     return Loaded(model, tokenizer, template, place, base)
 
@@ -154,6 +202,24 @@ def resolve_run(path: str) -> str:
     return path
 
 
+def _base_of(adapter_config: Path) -> str:
+    """Where the base model of an adapter lives."""
+    try:
+        settings = json.loads(adapter_config.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        settings = None
+    base = settings.get("base_model_name_or_path") if isinstance(settings, dict) else None
+    if not isinstance(base, str) or not base:
+        raise ModelError(
+            say(
+                "{path} names no base model. It must be PEFT's file, with base_model_name_or_path.",
+                "{path} 没有写明基座模型。它应为 PEFT 的文件，含 base_model_name_or_path。",
+                path=adapter_config,
+            )
+        )
+    return base
+
+
 def _whole(model: Model, dtype: torch.dtype | None, device: torch.device | str) -> Any:
     config = load_config(model)
     own = getattr(config, "dtype", None)
@@ -165,9 +231,10 @@ def _whole(model: Model, dtype: torch.dtype | None, device: torch.device | str) 
 def _with_adapter(base: str, place: str, dtype: torch.dtype | None, device: torch.device | str) -> Any:
     from peft import PeftModel
 
+    whole = _whole(Model(path=base), dtype, device)
     try:
-        return PeftModel.from_pretrained(_whole(Model(path=base), dtype, device), place)
-    except (ValueError, RuntimeError, KeyError) as error:
+        return PeftModel.from_pretrained(whole, place)
+    except (*_unreadable_files(), TypeError) as error:
         raise ModelError(
             say(
                 "The adapter {place} does not fit its base {base}: {reason}",
@@ -187,8 +254,8 @@ def quiet() -> None:
     logging.disable_progress_bar()
 
 
-def _check_place(path: str) -> None:
-    """A path that looks local must exist; a folder must hold a model."""
+def _check_place(path: str, *, needs_config: bool) -> None:
+    """A path that looks local must exist; a folder must hold a model (or at least a tokenizer)."""
     place = Path(path)
     if place.is_file() and not is_config_file(path):
         raise ModelError(
@@ -198,15 +265,8 @@ def _check_place(path: str) -> None:
                 path=path,
             )
         )
-    if place.is_dir() and not (place / "config.json").is_file() and not any(place.glob("tokenizer*")) and not any(place.glob("vocab*")):
-        raise ModelError(
-            say(
-                "{path} holds no config.json: it is no model folder. It holds: {names}.",
-                "{path} 中没有 config.json，不是模型文件夹。其中有：{names}。",
-                path=path,
-                names=join(sorted(child.name for child in place.iterdir())[:8]) or "-",
-            )
-        )
+    if place.is_dir() and not (place / "config.json").is_file():
+        _refuse_folder(place, needs_config)
     looks_local = path.startswith((".", "/", "~")) or path.count("/") > 1 or is_config_file(path)
     if not place.exists() and looks_local:
         siblings = [str(child) for child in place.parent.iterdir()] if place.parent.is_dir() else []
@@ -221,11 +281,39 @@ def _check_place(path: str) -> None:
         )
 
 
+def _refuse_folder(place: Path, needs_config: bool) -> None:
+    """A folder without config.json: an adapter is told apart; a tokenizer needs no configuration."""
+    adapter = place / "adapter_config.json"
+    if needs_config and adapter.is_file():
+        raise ModelError(
+            say(
+                "{path} is an adapter, not a whole model. Its base is {base}; merge the two first "
+                "(attune merge {path} --output <folder>), or give the base.",
+                "{path} 是适配器而非完整模型，其基座是 {base}。请先合并（attune merge {path} --output <文件夹>），"
+                "或直接给出基座。",
+                path=place,
+                base=_base_of(adapter),
+            )
+        )
+    if not needs_config and (any(place.glob("tokenizer*")) or any(place.glob("vocab*"))):
+        return
+    raise ModelError(
+        say(
+            "{path} holds no config.json: it is no model folder. It holds: {names}.",
+            "{path} 中没有 config.json，不是模型文件夹。其中有：{names}。",
+            path=place,
+            names=join(sorted(child.name for child in place.iterdir())[:8]) or "-",
+        )
+    )
+
+
 def _unreadable(path: str, error: Exception) -> ModelError:
     return ModelError(
         say(
-            "The model {path} cannot be loaded: {reason} Give a folder with config.json and weights, or a hub id that this machine can reach (HF_ENDPOINT sets a mirror).",
-            "无法加载模型 {path}：{reason} 请给出含 config.json 与权重的文件夹，或本机可访问的模型 id（可用 HF_ENDPOINT 设置镜像）。",
+            "The model {path} cannot be loaded: {reason} Give a folder with config.json and weights, or a hub id "
+            "that this machine can reach (HF_ENDPOINT sets a mirror).",
+            "无法加载模型 {path}：{reason} 请给出含 config.json 与权重的文件夹，或本机可访问的模型 id"
+            "（可用 HF_ENDPOINT 设置镜像）。",
             path=path,
             reason=_first_line(error),
         )

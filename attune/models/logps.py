@@ -7,9 +7,10 @@ With z = soft-cap(scale * (W h + b)) and p = softmax(z), each output is one numb
     log p(y)   = z_y - logsumexp(z)        d/dz = onehot(y) - p
     entropy    = logsumexp(z) - sum p z    d/dz = -p * (log p + entropy)
 
-Its derivative by h is therefore one row ``[d]``, found already in the forward pass while the chunk of logits is
-at hand: the backward pass is a multiplication by the incoming number and needs no logits. Only where the head
-itself learns (full fine-tuning) are the chunks computed again, because dL/dW needs the incoming numbers first.
+Its derivative by h is therefore one row ``[d]``, found already in the forward pass while the chunk of logits
+is at hand: the backward pass is a multiplication by the incoming number and needs no logits. Only where the
+head itself learns (full fine-tuning) are the chunks computed again, because dL/dW needs the incoming numbers
+first.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 _CHUNK_BYTES = 24 * 2**20
 """Float32 logits at a time on a CPU: below glibc's limit (32 MiB) for memory that is kept instead of being
@@ -53,12 +55,42 @@ def logps(hidden: Tensor, targets: Tensor, head: Head) -> Tensor:
     return logps_and_entropy(hidden, targets, head, entropy=False)[0]
 
 
-def logps_and_entropy(hidden: Tensor, targets: Tensor, head: Head, *, entropy: bool = True) -> tuple[Tensor, Tensor | None]:
+def logps_and_entropy(
+    hidden: Tensor, targets: Tensor, head: Head, *, entropy: bool = True
+) -> tuple[Tensor, Tensor | None]:
     """Log-probabilities and, where asked, entropies (nats), both float32 ``[n]`` and differentiable."""
     dtype = _arithmetic(hidden)
     with torch.autocast(hidden.device.type, enabled=False):
-        outputs = _LogProbs.apply(hidden, targets, head.weight, head.bias, head.scale, head.softcap, entropy, dtype)
+        outputs = _LogProbs.apply(
+            hidden, targets, head.weight, head.bias, head.scale, head.softcap, entropy, dtype
+        )
     return outputs[0], outputs[1] if entropy else None
+
+
+def logps_through(
+    layer: nn.Module, hidden: Tensor, targets: Tensor, scale: float = 1.0, softcap: float | None = None
+) -> Tensor:
+    """The same for a head that is more than one matrix (an adapter on it, say): ``layer`` itself makes the
+    logits, a chunk at a time, and again in the backward pass.
+    """
+
+    def chunk(rows: Tensor, chosen: Tensor) -> Tensor:
+        logits = layer(rows).float() * scale
+        if softcap:
+            logits = torch.tanh(logits / softcap) * softcap
+        return logits.log_softmax(-1).gather(1, chosen[:, None])[:, 0]
+
+    size = max(16, _CHUNK_BYTES // (4 * _width(layer)))
+    pieces = [
+        checkpoint(chunk, rows, chosen, use_reentrant=False)
+        for rows, chosen in zip(hidden.split(size), targets.split(size), strict=True)
+    ]
+    return torch.cat(pieces)
+
+
+def _width(layer: nn.Module) -> int:
+    """The vocabulary: rows of the largest matrix inside."""
+    return max(parameter.shape[0] for parameter in layer.parameters() if parameter.ndim == 2)
 
 
 def _arithmetic(hidden: Tensor) -> torch.dtype:
@@ -82,25 +114,23 @@ class _LogProbs(torch.autograd.Function):
             rows = slice(start, start + size)
             logits = head.logits(hidden_compute[rows])
             chosen = targets[rows, None]
-            slope_of_logits = _logit_slope(logits, scale, softcap)
             chosen_logits = logits.gather(1, chosen)
-            normaliser = logits.logsumexp(1, keepdim=True)
-            logps[rows] = (chosen_logits - normaliser)[:, 0]
             if not (learns or with_entropy):
+                logps[rows] = (chosen_logits - logits.logsumexp(1, keepdim=True))[:, 0]
                 continue
-            log_p = logits.sub_(normaliser)
-            p = log_p.exp()
+            slope_of_logits = _logit_slope(logits, scale, softcap)
+            p, normaliser = _softmax(logits)
+            logps[rows] = (chosen_logits - normaliser)[:, 0]
             if with_entropy:
+                log_p = logits.sub_(normaliser)
                 # p log p is 0 where p is 0, also where log p is minus infinity
                 entropies[rows] = -(p * log_p.clamp(min=torch.finfo(torch.float32).min)).sum(1)
                 if entropy_slope is not None:
                     grad = -p * (log_p + entropies[rows, None])
                     entropy_slope[rows] = (grad * slope_of_logits).to(dtype) @ head.weight
             if slope is not None:
-                grad = p.neg_()
-                grad.scatter_add_(1, chosen, torch.ones_like(chosen, dtype=grad.dtype))
-                grad = grad.mul_(slope_of_logits)
-                slope[rows] = grad.to(dtype) @ head.weight
+                grad = p.scatter_add_(1, chosen, torch.full_like(chosen_logits, -1.0))
+                slope[rows] = _times(grad, slope_of_logits).to(dtype) @ head.weight
         ctx.save_for_backward(slope, entropy_slope, hidden_compute, targets, weight, bias)
         ctx.scale, ctx.softcap, ctx.size, ctx.dtype = scale, softcap, size, dtype
         ctx.hidden_dtype = hidden.dtype
@@ -111,7 +141,7 @@ class _LogProbs(torch.autograd.Function):
         slope, entropy_slope, hidden, targets, weight, bias = ctx.saved_tensors
         grad_hidden = None
         if ctx.needs_input_grad[0]:
-            grad_hidden = slope * grad_logps[:, None].to(slope.dtype)
+            grad_hidden = slope * grad_logps[:, None].neg().to(slope.dtype)  # slope is that of -log p
             if entropy_slope is not None:
                 grad_hidden += entropy_slope * grad_entropies[:, None].to(slope.dtype)
             grad_hidden = grad_hidden.to(ctx.hidden_dtype)
@@ -123,7 +153,11 @@ class _LogProbs(torch.autograd.Function):
             for start in range(0, len(hidden), ctx.size):
                 rows = slice(start, start + ctx.size)
                 grad = _grad_logits(
-                    head, hidden[rows], targets[rows], grad_logps[rows], grad_entropies[rows] if with_entropy else None
+                    head,
+                    hidden[rows],
+                    targets[rows],
+                    grad_logps[rows],
+                    grad_entropies[rows] if with_entropy else None,
                 )
                 if grad_weight is not None:
                     # addmm accumulates in place: no second matrix of the vocabulary's size
@@ -146,18 +180,35 @@ class _LogProbs(torch.autograd.Function):
         )
 
 
-def _grad_logits(head: Head, hidden: Tensor, targets: Tensor, grad_logps: Tensor, grad_entropies: Tensor | None) -> Tensor:
+def _grad_logits(
+    head: Head, hidden: Tensor, targets: Tensor, grad_logps: Tensor, grad_entropies: Tensor | None
+) -> Tensor:
     """dL/d(W h + b) of one chunk, ``[rows, v]``, by computing its logits again."""
     logits = head.logits(hidden)
     slope_of_logits = _logit_slope(logits, head.scale, head.softcap)
-    log_p = logits.sub_(logits.logsumexp(1, keepdim=True))
-    p = log_p.exp()
-    grad = -p * grad_logps[:, None]
-    grad.scatter_add_(1, targets[:, None], grad_logps[:, None])
-    if grad_entropies is not None:
+    p, normaliser = _softmax(logits)
+    if grad_entropies is None:
+        grad = p.mul_(-grad_logps[:, None])
+    else:
+        log_p = logits.sub_(normaliser)
         entropy = -(p * log_p).sum(1, keepdim=True)
-        grad -= p * (log_p + entropy) * grad_entropies[:, None]
-    return grad.mul_(slope_of_logits)
+        grad = -p * (grad_logps[:, None] + (log_p + entropy) * grad_entropies[:, None])
+    grad.scatter_add_(1, targets[:, None], grad_logps[:, None])
+    return _times(grad, slope_of_logits)
+
+
+def _softmax(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """p ``[rows, v]`` and logsumexp ``[rows, 1]``. softmax is one pass through the cache on a CPU; with the
+    largest probability, which is exp(largest logit - logsumexp), it gives the other without a second
+    exponential.
+    """
+    p = logits.softmax(1)
+    return p, logits.amax(1, keepdim=True) - p.amax(1, keepdim=True).log()
+
+
+def _times(grad: Tensor, slope: Tensor | float) -> Tensor:
+    """``grad`` times the slope, in place; a slope of 1 costs no pass."""
+    return grad if isinstance(slope, float) and slope == 1.0 else grad.mul_(slope)
 
 
 def _logit_slope(logits: Tensor, scale: float, softcap: float | None) -> Tensor | float:

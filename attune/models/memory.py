@@ -52,8 +52,9 @@ def available_gib(device: torch.device) -> float | None:
 
 
 def keep_freed_memory() -> None:
-    """Asks glibc to keep freed blocks of up to 32 MiB instead of returning them to the system: a training step
-    frees and takes the same blocks again, and each return costs page faults. Harmless where it is not glibc.
+    """Asks glibc to keep freed blocks of up to 32 MiB instead of returning them to the system: a training
+    step frees and takes the same blocks again, and each return costs page faults. Harmless where it is not
+    glibc.
     """
     if not sys.platform.startswith("linux"):
         return

@@ -1,8 +1,8 @@
 """A model as the engine sees it: log-probabilities of a batch's learnt tokens, packed where that is exact.
 
-Packing is decided by a probe, not by a list of models: a tiny packed batch is compared with the same examples one
-by one, and must not change when a stranger in the pack does. A model that fails runs on padded rows behind the
-same interface, and says why.
+Packing is decided by a probe, not by a list of models: a tiny packed batch is compared with the same examples
+one by one, and must not change when a stranger in the pack does. A model that fails runs on padded rows
+behind the same interface, and says why.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..data.layout import Batch, Segments, lay
 from . import attention
-from .logps import Head, logps
+from .logps import Head, logps, logps_through
 
 Tensors = dict[str, Any]
 
@@ -47,8 +47,13 @@ class Policy(nn.Module):
         if self.head is None:
             logits = self.base(**inputs, use_cache=False).logits[rows, columns].float()
             return logits.log_softmax(-1).gather(1, batch.targets[:, None])[:, 0]
-        hidden = self.base.base_model(**inputs, use_cache=False).last_hidden_state
-        return logps(hidden[rows, columns], batch.targets, self._live_head())
+        hidden = self.base.base_model(**inputs, use_cache=False).last_hidden_state[rows, columns]
+        layer = self.base.get_output_embeddings()
+        if type(layer) is nn.Linear:
+            head = Head(layer.weight, layer.bias, self.head.scale, self.head.softcap)
+            return logps(hidden, batch.targets, head)
+        # An adapter sits on the head: its own forward is the only truth about it.
+        return logps_through(layer, hidden, batch.targets, self.head.scale, self.head.softcap)
 
     def _packed(self, batch: Batch) -> tuple[Tensors, Any, Tensor]:
         inputs = {"input_ids": batch.ids[None], "position_ids": batch.positions[None], "layout": batch.layout}
@@ -61,22 +66,18 @@ class Policy(nn.Module):
         parents = set(batch.layout.parents)
         for place, parent in enumerate(batch.layout.parents):
             if place not in parents:
-                rows.append(torch.cat((segments[parent], segments[place])) if parent >= 0 else segments[place])
+                rows.append(
+                    torch.cat((segments[parent], segments[place])) if parent >= 0 else segments[place]
+                )
         ids = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=0)
         lengths = torch.tensor([len(row) for row in rows], device=ids.device)
         mask = (torch.arange(ids.shape[1], device=ids.device)[None] < lengths[:, None]).long()
         return {"input_ids": ids, "attention_mask": mask}, batch.branches, batch.positions[batch.sources]
 
-    def _live_head(self) -> Head:
-        """The head with the weights as they are now (a parameter may have been replaced since the probe)."""
-        assert self.head is not None
-        layer = self.base.get_output_embeddings()
-        return Head(layer.weight, getattr(layer, "bias", None), self.head.scale, self.head.softcap)
-
     @torch.no_grad()
     def _probe(self, packing: bool) -> None:
         """Decides head and layout on a few tokens; leaves the model's mode and random state alone."""
-        was_training = self.base.training
+        modes = [(module, module.training) for module in self.base.modules()]
         self.base.eval()
         probe, twin = _probe_batches(self.base.config.get_text_config().vocab_size)
         tolerance = 1e-3 if next(self.base.parameters()).dtype == torch.float32 else 0.25
@@ -88,7 +89,8 @@ class Policy(nn.Module):
             self.reason = self._try_packing(probe, twin, expected, tolerance)
         if not self.packs:
             self._set_attention(self._own_attention)
-        self.base.train(was_training)
+        for module, was_training in modes:
+            module.training = was_training
 
     def _try_packing(self, probe: Batch, twin: Batch, expected: Tensor, tolerance: float) -> str:
         """Turns packing on where it is exact; otherwise the reason why not."""
@@ -128,7 +130,9 @@ def _find_head(base: Any) -> Head | None:
         scale = 1.0 / config.logits_scaling
     elif getattr(config, "logit_scale", None):
         scale = float(config.logit_scale)
-    return Head(layer.weight, getattr(layer, "bias", None), scale, getattr(config, "final_logit_softcapping", None))
+    return Head(
+        layer.weight, getattr(layer, "bias", None), scale, getattr(config, "final_logit_softcapping", None)
+    )
 
 
 def _close(got: Tensor, expected: Tensor, tolerance: float) -> bool:
@@ -151,7 +155,10 @@ def _probe_batches(vocab_size: int) -> tuple[Batch, Batch]:
 
     def examples(shift: int) -> Batch:
         first = Segments(tokens.take(1, 5), ((tokens.take(2, 4), [True] * 4),))
-        second = Segments(tokens.take(3 + shift, 6), tuple((tokens.take(at + shift, 3 + at % 2), [True] * (3 + at % 2)) for at in (4, 5)))
+        second = Segments(
+            tokens.take(3 + shift, 6),
+            tuple((tokens.take(at + shift, 3 + at % 2), [True] * (3 + at % 2)) for at in (4, 5)),
+        )
         third = Segments((), ((tokens.take(6 + shift, 7), [True] * 7),))
         return lay([(0, first), (1, second), (2, third)])
 

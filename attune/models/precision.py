@@ -1,6 +1,7 @@
 """Which arithmetic this machine is fast with: measured, not assumed.
 
-Many CPUs have no bfloat16 arithmetic and emulate it several times slower than float32; no flag says so reliably.
+Many CPUs have no bfloat16 arithmetic and emulate it several times slower than float32; no flag says so
+reliably.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def resolve(wanted: str, device: torch.device) -> Precision:
-    """``auto`` becomes bf16 on a GPU that has it, and on a CPU where a matrix product is measured to be at least
-    1.2 times as fast with it.
+    """``auto`` becomes bf16 on a GPU that has it, and on a CPU where a matrix product is measured to be at
+    least 1.2 times as fast with it.
     """
     if wanted in DTYPES:
         return "bf16" if wanted == "bf16" else "fp32"

@@ -10,7 +10,9 @@ from typing import Any
 from ..data.template import ChatTemplate
 
 
-def save(model: Any, tokenizer: Any, template: ChatTemplate | None, folder: Path, base: str | None = None) -> None:
+def save(
+    model: Any, tokenizer: Any, template: ChatTemplate | None, folder: Path, base: str | None = None
+) -> None:
     """Writes ``folder`` beside its place and renames it. ``base``: where the adapter's base model lives."""
     draft = folder.with_name(f".writing-{folder.name}")
     shutil.rmtree(draft, ignore_errors=True)

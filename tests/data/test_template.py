@@ -135,19 +135,17 @@ def test_a_template_that_is_not_exact_is_refused(template: str, words: str) -> N
 
 
 def test_a_system_message_that_the_template_does_not_take() -> None:
-    refuses = CHATML.replace(
-        "%}<", "%}{% if m.role == 'system' %}{{ raise_exception('No system') }}{% endif %}<", 1
-    )
-    ignores = CHATML.replace("%}<", "%}{% if m.role != 'system' %}<", 1).replace(
-        "{% endfor", "{% endif %}{% endfor"
-    )
+    refusal = "{% if m.role == 'system' %}{{ raise_exception('No system') }}{% endif %}"
+    refuses = CHATML.replace("%}<", "%}" + refusal + "<", 1)
+    ignores = CHATML.replace("%}<", "%}{% if m.role != 'system' %}<", 1)
+    ignores = ignores.replace("{% endfor", "{% endif %}{% endfor")
     for source in (refuses, ignores):
         template = ChatTemplate.load(tokenizer(template=source))
         assert template.silent == (
             {"system", "tools", "tool_calls"} if source is ignores else template.silent
         )
         with pytest.raises(
-            RowError, match="takes no system message .*: put its text into the first turn of the user"
+            RowError, match=r"takes no system message .*: put its text into the first turn of the user"
         ):
             template.render([SYSTEM, ASK])
         assert template.render([ASK])
@@ -200,10 +198,8 @@ def test_every_real_template_is_exact_or_refused(shared: Path) -> None:
         if path.parent.name == "chujiezheng":  # whose files are indented for reading; their README says so
             source = source.replace("    ", "").replace("\n", "")
         made = stand_in(source)
-        try:
-            template = ChatTemplate.load(made)
-        except ModelError as error:
-            assert "model.template=<name or .jinja file>" in str(error), path
+        template = load_or_sentence(made)
+        if template is None:
             continue
         check_exact(made, template, turns)
         exact.append(path.stem)
@@ -217,6 +213,16 @@ def test_every_real_template_is_exact_or_refused(shared: Path) -> None:
         "zephyr",
     }
     assert wanted <= set(exact)
+
+
+def load_or_sentence(made: Any) -> ChatTemplate | None:
+    """The template, or None where it is refused in words that tell what to do; anything else is an error."""
+    try:
+        return ChatTemplate.load(made)
+    except ModelError as refusal:
+        words = str(refusal)
+    assert "model.template=<name or .jinja file>" in words, made.chat_template
+    return None
 
 
 def check_exact(made: Any, template: ChatTemplate, turns: tuple[Message, ...]) -> None:

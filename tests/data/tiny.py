@@ -26,8 +26,10 @@ def tokenizer(
     bos: bool = False,
     eos: str | None = "</s>",
 ) -> Any:
-    """A byte-level BPE with some merges (newlines and spaces merge too, as in real ones). ``bos``: texts begin
-    with ``<s>``."""
+    """A byte-level BPE with some merges, newlines and spaces among them, as in real ones.
+
+    ``bos``: texts begin with ``<s>``.
+    """
     inner = Tokenizer(models.BPE())
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = decoders.ByteLevel()

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 from tiny_engine import LORA, MakeRecipe, curve, save_model, weights_digest
+from transformers import LlamaConfig
 
 from attune.engine import parts
 from attune.engine.train import train
-from attune.models.policy import Policy
 from attune.recipe.errors import RecipeError
 
 
@@ -43,17 +43,11 @@ def test_compiled_layers_learn_the_same_without_compiling_every_batch_anew(
 
 
 def test_a_model_without_layers_cannot_be_compiled() -> None:
-    class Odd(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.base = torch.nn.Module()
-            self.base.config = type(
-                "Config", (), {"get_text_config": lambda self: self, "num_hidden_layers": 3}
-            )()
-
-    policy: Policy = Odd()  # type: ignore[assignment]
+    odd: Any = torch.nn.Module()
+    odd.base = torch.nn.Module()
+    odd.base.config = LlamaConfig(num_hidden_layers=3)
     with pytest.raises(RecipeError, match=r"no stack of 3 layers .* train\.compile=false"):
-        parts.compile_layers(policy)
+        parts.compile_layers(odd)
 
 
 @pytest.mark.parametrize("adapter", ["full", LORA], ids=["full", "lora"])

@@ -75,11 +75,15 @@ def save_model(folder: Path, *, hidden: int = 32, attention_dropout: float = 0.0
     return folder
 
 
+def weights_file(run: Path) -> Path:
+    """Where ``run`` keeps its result."""
+    (file,) = run.glob("final/*model.safetensors")
+    return file
+
+
 def weights_digest(run: Path) -> str:
     """SHA-256 of the weights in ``run/final``, byte for byte."""
-    names = ("adapter_model.safetensors", "model.safetensors")
-    (file,) = [run / "final" / name for name in names if (run / "final" / name).is_file()]
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+    return hashlib.sha256(weights_file(run).read_bytes()).hexdigest()
 
 
 def events(run: Path, kind: str) -> list[dict[str, Any]]:

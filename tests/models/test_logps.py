@@ -33,8 +33,13 @@ def test_by_hand() -> None:
 
 
 @pytest.mark.parametrize("entropy", [False, True])
-@pytest.mark.parametrize(("bias", "scale", "softcap"), [(False, 1.0, None), (True, 0.25, None), (True, 2.0, 3.0), (False, 1.0, 30.0)])
-def test_equals_the_plain_computation(bias: bool, scale: float, softcap: float | None, entropy: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("bias", "scale", "softcap"),
+    [(False, 1.0, None), (True, 0.25, None), (True, 2.0, 3.0), (False, 1.0, 30.0)],
+)
+def test_equals_the_plain_computation(
+    bias: bool, scale: float, softcap: float | None, entropy: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Values and the gradients of hidden states, weight and bias to 1e-5, over several chunks."""
     monkeypatch.setattr(module, "_rows_at_a_time", lambda *_: 7)
     torch.manual_seed(0)
