@@ -1,4 +1,4 @@
-"""The two sides of ``sft_vs_trl.py``: one measurement of attune or of TRL, in the process that imports this."""
+"""The two sides of ``sft_vs_trl.py``: one measurement of attune or of TRL, in the process that asks."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def recipe_of(folder: Path, job: dict[str, Any], output: str) -> Any:
 
 
 def write_ids(folder: Path, num_steps: int) -> None:
-    """The rows of the steps in attune's order, as attune encodes them, for TRL to train on the very same ids."""
+    """The rows of the steps in attune's order, as attune encodes them: TRL trains on the very same ids."""
     from attune.data import pack
-    from attune.engine.setup import open_model, prepare_data
+    from attune.engine.parts import open_model, prepare_data
 
     job = {"adapter": "lora", "precision": "fp32", "warmup": 0, "steps": num_steps}
     recipe, tokenizer, template, config, _ = open_model(recipe_of(folder, job, str(folder / "unused")))
@@ -70,7 +70,7 @@ def write_ids(folder: Path, num_steps: int) -> None:
     (folder / "ids.json").write_text(json.dumps(rows))
 
 
-# One measurement: a process of its own ---------------------------------------------------------------------------
+# One measurement: a process of its own
 
 
 def work(job: dict[str, Any]) -> dict[str, Any]:
@@ -154,7 +154,9 @@ def run_attune(folder: Path, job: dict[str, Any], output: str) -> Clock:
     train(recipe, fresh=True, listeners=[listen])
     if profiler:
         profiler.stop()
-        table = profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=10, max_name_column_width=45)
+        table = profiler.key_averages().table(
+            sort_by="self_cpu_time_total", row_limit=10, max_name_column_width=45
+        )
         clock.more["profile"] = "\n".join(line[:110] for line in table.splitlines())
     numbers = clock.numbers(job["warmup"])
     shape = Shape.of(load_config(recipe.model))
@@ -166,8 +168,8 @@ def run_attune(folder: Path, job: dict[str, Any], output: str) -> Clock:
 
 
 def ceiling() -> float:
-    """Float operations a second of a 1024 x 1024 x 1024 product, best of 10, as ``attune.models.precision`` measures
-    them, but in CPU time like everything here: a wall clock would see other people's work.
+    """Float operations a second of a 1024 x 1024 x 1024 product, best of 10, as ``attune.models.precision``
+    measures them, but in CPU time like everything here: a wall clock would see other people's work.
     """
     import torch
 
@@ -251,11 +253,11 @@ def run_trl(folder: Path, job: dict[str, Any], output: str) -> Clock:
     return clock
 
 
-# The first step's gradient ---------------------------------------------------------------------------------------
+# The first step's gradient
 
 
 def same_adapter(model: Any) -> None:
-    """Fills A and B with the same small numbers on both sides; PEFT's zero B would leave A without a gradient."""
+    """Fills A and B with the same small numbers on both sides: PEFT's zero B would leave A no gradient."""
     import torch
 
     torch.manual_seed(SEED)
@@ -268,7 +270,9 @@ def save_gradients(model: Any, place: str) -> None:
     """All gradients in one file, by the parameter's name."""
     from safetensors.torch import save_file
 
-    save_file({name: p.grad.float().clone() for name, p in model.named_parameters() if p.grad is not None}, place)
+    save_file(
+        {name: p.grad.float().clone() for name, p in model.named_parameters() if p.grad is not None}, place
+    )
 
 
 def attune_gradients(folder: Path, job: dict[str, Any], output: str) -> dict[str, Any]:
@@ -287,7 +291,9 @@ def attune_gradients(folder: Path, job: dict[str, Any], output: str) -> dict[str
         store = setup.data.train
         examples = pack.step_examples(0, len(store), EXAMPLES_A_STEP, SEED)
         with setup.autocast():
-            done = step.accumulate(setup.policy, store, examples, setup.micro, setup.objective, setup.recipe.objective, None)
+            done = step.accumulate(
+                setup.policy, store, examples, setup.micro, setup.objective, setup.recipe.objective, None
+            )
         save_gradients(setup.policy.model, job["gradients"])
     return {"loss": done.loss, "num_learnt": done.num_learnt, "num_tokens": done.num_tokens}
 

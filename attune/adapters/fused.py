@@ -62,7 +62,7 @@ def _forward(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return type(self).forward(self, x)  # type: ignore[no-any-return]
     # The mask is drawn as PEFT draws it, from the same stream of random numbers.
     mask = F.dropout(torch.ones_like(x), rate) != 0 if rate else None
-    return _LoraLinear.apply(  # type: ignore[no-any-return]
+    return _LoraLinear.apply(  # type: ignore[no-any-return, no-untyped-call]
         x,
         weight,
         base.bias,

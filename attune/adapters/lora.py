@@ -10,10 +10,12 @@ file format are PEFT's; the arithmetic of the hot path is in ``fused.py``.
 # ruff: noqa: E501 (a help text holds both languages in one line)
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 from pydantic import Field
 
+from ..recipe import plugs
 from ..recipe.errors import RecipeError
 from ..recipe.messages import join, say
 from ..recipe.schema import Choice
@@ -54,19 +56,53 @@ def attach(model: Any, config: Config) -> Any:
         use_rslora=config.rslora,
         task_type="CAUSAL_LM",
     )
+    _check_targets(model, config.target_modules)
     try:
         return get_peft_model(model, settings)
     except ValueError as error:
         if "arget module" not in str(error):
             raise
+        raise RecipeError(_no_layer(model, config.target_modules)) from None
+
+
+def _check_targets(model: Any, wanted: str | list[str]) -> None:
+    """Every name must match a layer: PEFT is content when one of several does."""
+    if wanted == "all-linear":
+        return
+    names = [name for name, _ in model.named_modules() if name]
+    if isinstance(wanted, str):
+        try:
+            pattern = re.compile(wanted)
+        except re.error as error:
+            raise RecipeError(
+                say(
+                    "adapter.target_modules={got!r} is no regular expression ({reason}). "
+                    "Give one, a list of layers, or all-linear. Layers: {names}.",
+                    "adapter.target_modules={got!r} 不是正则表达式（{reason}）。请给出正则、层的列表或 all-linear。层：{names}。",
+                    got=wanted,
+                    reason=error,
+                    names=join(adaptable(model)),
+                )
+            ) from None
+        if not any(pattern.fullmatch(name) for name in names):
+            raise RecipeError(_no_layer(model, wanted))
+        return
+    missing = [end for end in wanted if not any(f".{name}".endswith(f".{end}") for name in names)]
+    if len(missing) == len(wanted):
+        raise RecipeError(_no_layer(model, wanted))
+    if missing:
         raise RecipeError(
-            say(
-                "adapter.target_modules={got!r} matches no layer of this model. Layers that can be adapted: {names}; or all-linear.",
-                "adapter.target_modules={got!r} 与该模型的任何层都不匹配。可用的层：{names}；或 all-linear。",
-                got=config.target_modules,
-                names=join(adaptable(model)),
-            )
-        ) from None
+            [plugs.unknown("adapter.target_modules", name, adaptable(model)) for name in missing]
+        )
+
+
+def _no_layer(model: Any, wanted: str | list[str]) -> str:
+    return say(
+        "adapter.target_modules={got!r} matches no layer of this model. Layers that can be adapted: {names}; or all-linear.",
+        "adapter.target_modules={got!r} 与该模型的任何层都不匹配。可用的层：{names}；或 all-linear。",
+        got=wanted,
+        names=join(adaptable(model)),
+    )
 
 
 def adaptable(model: Any) -> list[str]:

@@ -3,8 +3,8 @@
 Legend of shape suffixes: ``t`` tokens of the row, ``n`` learnt tokens, ``s`` segments.
 
 A segment is a run of tokens that attends to itself, causally, and to all of its parent. A prompt has no
-parent; a branch's parent is its prompt. An example with a single branch needs no border between the two: it is
-one segment.
+parent; a branch's parent is its prompt. An example with a single branch needs no border between the two: it
+is one segment.
 """
 
 from __future__ import annotations

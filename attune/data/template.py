@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ class ChatTemplate:
         template._verify()
         return template
 
-    @property
+    @cached_property
     def stop(self) -> str:
         """The text of the stop token."""
         return str(self.tokenizer.convert_ids_to_tokens(self.stop_id))

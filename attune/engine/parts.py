@@ -18,6 +18,7 @@ from ..data import pack
 from ..data import tokenizer as tokenizers
 from ..data.cache import Store
 from ..data.encode import Policy as EncodePolicy
+from ..data.places import files_of
 from ..data.prepare import Prepared, prepare
 from ..data.sources import load as load_sources
 from ..data.template import ChatTemplate
@@ -26,7 +27,7 @@ from ..models.load import is_config_file, load_config, load_tokenizer, load_weig
 from ..models.policy import Policy
 from ..models.precision import DTYPES
 from ..recipe import plugs
-from ..recipe.errors import AttuneError, RecipeError
+from ..recipe.errors import AttuneError, DataError, RecipeError
 from ..recipe.messages import say
 from ..recipe.schema import Recipe
 from .estimate import checkpointing_needed
@@ -40,6 +41,7 @@ DEFAULT_MICRO_TOKENS = 4096
 def open_model(recipe: Recipe) -> tuple[Recipe, Any, ChatTemplate | None, Any, list[tuple[str, str]]]:
     """The configuration, tokenizer and template, without any weight. A run folder stands for its result."""
     notices: list[tuple[str, str]] = []
+    check_data_places(recipe)
     config = load_config(recipe.model)
     try:
         tokenizer = load_tokenizer(recipe.model)
@@ -76,6 +78,20 @@ def open_model(recipe: Recipe) -> tuple[Recipe, Any, ChatTemplate | None, Any, l
         if template.notice:
             notices.append(("warning", template.notice))
     return recipe, tokenizer, template, config, notices
+
+
+def check_data_places(recipe: Recipe) -> None:
+    """Raises DataError for files that are not there, before a model is fetched for them."""
+    kind = plugs.find("objectives", recipe.objective.name).EXAMPLES
+    held_out = recipe.data.held_out if isinstance(recipe.data.held_out, list) else []
+    problems: list[str] = []
+    for source in (*recipe.data.train, *held_out):
+        try:
+            files_of(source, kind, [])
+        except AttuneError as error:
+            problems += error.problems
+    if problems:
+        raise DataError(problems)
 
 
 def needs_template(recipe: Recipe) -> bool:

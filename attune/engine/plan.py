@@ -61,69 +61,64 @@ class Plan:
 
     def lines(self) -> list[tuple[str, str]]:
         """Label and value, for the console."""
+        return [
+            *self._about_data(),
+            *self._about_work(),
+            *((say("note", "注意"), text) for text in self.notices),
+        ]
+
+    def _about_data(self) -> list[tuple[str, str]]:
+        rows = say(
+            "{n:,}, of which {bad:,} cannot be used",
+            "{n:,}，其中 {bad:,} 行无法使用",
+            n=self.num_rows,
+            bad=self.num_rejected,
+        )
+        examples = say(
+            "{n:,} to learn, {held:,} held out",
+            "训练 {n:,}，留出 {held:,}",
+            n=self.num_examples,
+            held=self.num_held_out,
+        )
+        tokens = say(
+            "{n:,}, {learnt:,} of them learnt ({share:.0%}); longest example {longest:,}",
+            "{n:,}，其中学习 {learnt:,}（{share:.0%}）；最长样例 {longest:,}",
+            n=self.num_tokens,
+            learnt=self.num_learnt_tokens,
+            share=self.num_learnt_tokens / max(1, self.num_tokens),
+            longest=self.longest_example,
+        )
+        return [
+            (say("rows", "行数"), rows),
+            (say("examples", "样例"), examples),
+            (say("tokens a pass", "每轮 token"), tokens),
+        ]
+
+    def _about_work(self) -> list[tuple[str, str]]:
         share = self.num_trained_parameters / self.num_parameters
         free = self.available_memory_gib
         fits = "" if free is None else say(" of {free:.1f} GiB free", "（可用 {free:.1f} GiB）", free=free)
+        clock = _clock(self.seconds)
+        rate = self.tokens_per_second
+        every = self.eval_steps
+        steps = say(
+            "{n:,}, evaluated every {every:,}", "{n:,}，每 {every:,} 步评测", n=self.num_steps, every=every
+        )
+        peak = say("about {n:.1f} GiB{fits}", "约 {n:.1f} GiB{fits}", n=self.peak_memory_gib, fits=fits)
         return [
-            (
-                say("rows", "行数"),
-                say(
-                    "{n:,}, of which {bad:,} cannot be used",
-                    "{n:,}，其中 {bad:,} 行无法使用",
-                    n=self.num_rows,
-                    bad=self.num_rejected,
-                ),
-            ),
-            (
-                say("examples", "样例"),
-                say(
-                    "{n:,} to learn, {held:,} held out",
-                    "训练 {n:,}，留出 {held:,}",
-                    n=self.num_examples,
-                    held=self.num_held_out,
-                ),
-            ),
-            (
-                say("tokens a pass", "每轮 token"),
-                say(
-                    "{n:,}, {learnt:,} of them learnt ({share:.0%}); longest example {longest:,}",
-                    "{n:,}，其中学习 {learnt:,}（{share:.0%}）；最长样例 {longest:,}",
-                    n=self.num_tokens,
-                    learnt=self.num_learnt_tokens,
-                    share=self.num_learnt_tokens / max(1, self.num_tokens),
-                    longest=self.longest_example,
-                ),
-            ),
-            (
-                say("steps", "步数"),
-                say(
-                    "{n:,}, evaluated every {every:,}",
-                    "{n:,}，每 {every:,} 步评测",
-                    n=self.num_steps,
-                    every=self.eval_steps,
-                ),
-            ),
+            (say("steps", "步数"), steps),
             (
                 say("parameters that learn", "训练参数"),
                 f"{self.num_trained_parameters:,} / {self.num_parameters:,} ({share:.2%})",
             ),
             (say("learning rate", "学习率"), f"{self.learning_rate:g}"),
             (say("arithmetic", "计算"), f"{self.precision}, {self.device}"),
-            (
-                say("peak memory", "内存峰值"),
-                say("about {n:.1f} GiB{fits}", "约 {n:.1f} GiB{fits}", n=self.peak_memory_gib, fits=fits),
-            ),
+            (say("peak memory", "内存峰值"), peak),
             (
                 say("time", "时间"),
-                say(
-                    "about {time} ({n:,.0f} tokens/s)",
-                    "约 {time}（{n:,.0f} token/s）",
-                    time=_clock(self.seconds),
-                    n=self.tokens_per_second,
-                ),
+                say("about {t} ({n:,.0f} tokens/s)", "约 {t}（{n:,.0f} token/s）", t=clock, n=rate),
             ),
             (say("result in", "结果目录"), self.output),
-            *((say("note", "注意"), text) for text in self.notices),
         ]
 
 

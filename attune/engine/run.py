@@ -28,19 +28,6 @@ from ..recipe.schema import Recipe
 PACKAGES = ("attune", "torch", "transformers", "peft", "accelerate", "safetensors", "tokenizers", "numpy")
 """Libraries whose version can change what a run computes."""
 
-_FREE = frozenset(
-    {
-        "output",
-        "train.trackers",
-        "data.cache_dir",
-        "data.workers",
-        "train.keep_checkpoints",
-        "train.save_steps",
-        "train.threads",  # compared by their effect
-    }
-)
-"""Fields that may change between the parts of a run: neither they nor ``generation`` touch the weights."""
-
 _FILES = (
     "run.json",
     "recipe.yaml",
@@ -159,7 +146,7 @@ def check_same(folder: RunFolder, recipe: Recipe, data_digest: str, accept: bool
 def differences(old: Recipe, new: Recipe) -> list[str]:
     """The fields in which two recipes would compute different weights, as ``train.seed: 42 → 7``."""
     lines = recipes.difference(old, new)
-    return [line for line in lines if line.split(":")[0] not in _FREE and not line.startswith("generation.")]
+    return [line for line in lines if recipes.touches_weights(line.split(":")[0])]
 
 
 def versions() -> dict[str, str]:

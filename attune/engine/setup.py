@@ -138,8 +138,10 @@ def set_up(
     notices += data.notices
     if state is not None or (not fresh and folder.checkpoints.is_dir()):
         accepted = check_same(folder, recipe, data.digest, accept_changes)
-        text = "accepted although changed: {what}", "已接受的改变：{what}"
-        notices += [("warning", say(*text, what=what)) for what in accepted]
+        notices += [
+            ("warning", say("accepted although changed: {what}", "已接受的改变：{what}", what=what))
+            for what in accepted
+        ]
     objective = plugs.find("objectives", recipe.objective.name)
     adapter = plugs.find("adapters", recipe.adapter.name)
     precision = _precision(recipe, state or {}, accelerator, device)

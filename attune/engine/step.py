@@ -84,13 +84,13 @@ def accumulate(
         (loss / max(1, denominator)).backward()
         total += loss.detach()
         if not torch.isfinite(total):
-            raise RunError(not_a_number(store, batch.rows, float(loss)))
+            raise RunError(not_a_number(store, batch.rows, loss.item()))
     gradients = [p.grad for p in policy.parameters() if p.grad is not None]
     if micro.world > 1:
         gradients = _reduce_gradients(policy, accelerator)
     norm = torch.nn.utils.get_total_norm(gradients)
     if not torch.isfinite(norm):
-        raise RunError(not_a_number(store, examples, float(norm), of_gradient=True))
+        raise RunError(not_a_number(store, examples, norm.item(), of_gradient=True))
     mean = float(_summed(total[None], policy, accelerator)[0]) / max(1, denominator)
     return Outcome(mean, float(norm), denominator, num_tokens)
 

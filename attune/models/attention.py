@@ -65,9 +65,9 @@ def layout_attention(
         return _varlen(query, key, value, layout, scaling, sliding_window), None
     groups = query.shape[1] // key.shape[1]
     # One split a tensor: slicing a segment at a time would allocate a full-size zero gradient for each slice.
-    queries = query.split(layout.lengths, dim=2)
-    keys = key.split(layout.lengths, dim=2)
-    values = value.split(layout.lengths, dim=2)
+    queries = query.split(layout.lengths, dim=2)  # type: ignore[no-untyped-call]
+    keys = key.split(layout.lengths, dim=2)  # type: ignore[no-untyped-call]
+    values = value.split(layout.lengths, dim=2)  # type: ignore[no-untyped-call]
     outputs = []
     for place, parent in enumerate(layout.parents):
         own_key, own_value = keys[place], values[place]
@@ -90,7 +90,7 @@ def _attend(
     window: int | None,
     softcap: float | None,
 ) -> Tensor:
-    """Causal attention of the last tokens of ``key`` over all of it (the mask is aligned at the bottom right)."""
+    """Causal attention of the last tokens of ``key`` over all of it (aligned at the bottom right)."""
     if groups > 1:
         key = key.repeat_interleave(groups, dim=1)
         value = value.repeat_interleave(groups, dim=1)
@@ -111,7 +111,7 @@ def _attend(
 
 
 def allowed(num_queries: int, num_keys: int, window: int | None, device: torch.device) -> Tensor:
-    """Boolean ``[queries, keys]``: causal to the bottom right, and within the last ``window`` keys if given."""
+    """Boolean ``[queries, keys]``: causal to the bottom right, within the last ``window`` keys if given."""
     own = torch.arange(num_keys - num_queries, num_keys, device=device)[:, None]
     other = torch.arange(num_keys, device=device)[None, :]
     mask = other <= own
@@ -138,7 +138,7 @@ def _softcapped(
 def _varlen(
     query: Tensor, key: Tensor, value: Tensor, layout: Layout, scaling: float | None, window: int | None
 ) -> Tensor:
-    """The same on CUDA in one variable-length flash attention: a branch's keys are its prompt's and its own."""
+    """The same on CUDA in one varlen flash attention: a branch's keys are its prompt's and its own."""
     from torch.nn.attention.varlen import varlen_attn
 
     query, key, value = (tensor[0].transpose(0, 1) for tensor in (query, key, value))

@@ -16,6 +16,7 @@ from ..data.template import ChatTemplate
 from ..recipe.errors import ModelError
 from ..recipe.messages import join, say
 from ..recipe.schema import Model
+from .hub import only_local
 
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
@@ -45,7 +46,10 @@ def load_config(model: Model) -> Any:
     quiet()
     try:
         config = AutoConfig.from_pretrained(
-            model.path, revision=model.revision, trust_remote_code=model.trust_remote_code
+            model.path,
+            revision=model.revision,
+            trust_remote_code=model.trust_remote_code,
+            local_files_only=only_local(model.path),
         )
     except (OSError, ValueError, KeyError) as error:
         raise _unreadable(model.path, error) from None
@@ -62,7 +66,7 @@ def load_config(model: Model) -> Any:
 
 
 def load_tokenizer(model: Model) -> Any:
-    """The tokenizer of ``model.tokenizer``, else of the model (or of the folder that holds its config.json)."""
+    """The tokenizer of ``model.tokenizer``, else of the model (or of the folder of its config.json)."""
     from transformers import AutoTokenizer
 
     place = model.tokenizer or (str(Path(model.path).parent) if is_config_file(model.path) else model.path)
@@ -73,6 +77,7 @@ def load_tokenizer(model: Model) -> Any:
             place,
             revision=None if model.tokenizer else model.revision,
             trust_remote_code=model.trust_remote_code,
+            local_files_only=only_local(place),
         )
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         raise ModelError(
@@ -88,7 +93,8 @@ def load_tokenizer(model: Model) -> Any:
     if not len(tokenizer):
         raise ModelError(
             say(
-                "The tokenizer in {place} has no vocabulary. Name another with model.tokenizer=<folder or id>.",
+                "The tokenizer in {place} has no vocabulary. Name another with "
+                "model.tokenizer=<folder or id>.",
                 "{place} 中的分词器没有词表。请用 model.tokenizer=<文件夹或 id> 指定。",
                 place=place,
             )
@@ -110,8 +116,8 @@ def load_weights(
     if folder.is_dir() and not any(any(folder.glob(pattern)) for pattern in WEIGHTS):
         raise ModelError(
             say(
-                "{path} has a config.json but no weights (*.safetensors). Download them, or start from random "
-                "weights with --model {path}/config.json.",
+                "{path} has a config.json but no weights (*.safetensors). Download them, or start from "
+                "random weights with --model {path}/config.json.",
                 "{path} 只有 config.json 而没有权重（*.safetensors）。请下载权重，"
                 "或用 --model {path}/config.json 从随机权重开始。",
                 path=model.path,
@@ -124,6 +130,7 @@ def load_weights(
             revision=model.revision,
             trust_remote_code=model.trust_remote_code,
             dtype=dtype,
+            local_files_only=only_local(model.path),
             output_loading_info=True,
         )
     except _unreadable_files() as error:
@@ -140,6 +147,7 @@ def _unreadable_files() -> tuple[type[Exception], ...]:
         OSError,
         ValueError,
         KeyError,
+        TypeError,
         RuntimeError,
         EOFError,
         ImportError,
@@ -154,8 +162,8 @@ def _must_be_complete(path: str, missing: Iterable[str]) -> None:
     if names:
         raise ModelError(
             say(
-                "The weights in {path} lack {n} that a causal language model needs: {names}{more}. They are another "
-                "kind of model's, or a file is missing.",
+                "The weights in {path} lack {n} that a causal language model needs: {names}{more}. They are "
+                "another kind of model's, or a file is missing.",
                 "{path} 的权重缺少因果语言模型所需的 {n} 项：{names}{more}。它们属于另一种模型，或缺少文件。",
                 path=path,
                 n=len(names),
@@ -187,7 +195,10 @@ def load_for_inference(
 
 
 def resolve_run(path: str) -> str:
-    """``runs/x`` means ``runs/x/final``; any other folder or id is itself. Raises ModelError for an unfinished run."""
+    """``runs/x`` means ``runs/x/final``; any other folder or id is itself.
+
+    Raises ModelError for a run that is not finished.
+    """
     folder = Path(path)
     if (folder / "final").is_dir():
         return str(folder / "final")
@@ -234,7 +245,7 @@ def _with_adapter(base: str, place: str, dtype: torch.dtype | None, device: torc
     whole = _whole(Model(path=base), dtype, device)
     try:
         return PeftModel.from_pretrained(whole, place)
-    except (*_unreadable_files(), TypeError) as error:
+    except _unreadable_files() as error:
         raise ModelError(
             say(
                 "The adapter {place} does not fit its base {base}: {reason}",
@@ -260,7 +271,8 @@ def _check_place(path: str, *, needs_config: bool) -> None:
     if place.is_file() and not is_config_file(path):
         raise ModelError(
             say(
-                "{path} is a file. A model is a folder (with config.json), a hub id, or a config.json for random weights.",
+                "{path} is a file. A model is a folder (with config.json), a hub id, or a config.json for "
+                "random weights.",
                 "{path} 是文件。模型应为文件夹（含 config.json）、模型 id，或用于随机权重的 config.json。",
                 path=path,
             )
@@ -289,8 +301,8 @@ def _refuse_folder(place: Path, needs_config: bool) -> None:
             say(
                 "{path} is an adapter, not a whole model. Its base is {base}; merge the two first "
                 "(attune merge {path} --output <folder>), or give the base.",
-                "{path} 是适配器而非完整模型，其基座是 {base}。请先合并（attune merge {path} --output <文件夹>），"
-                "或直接给出基座。",
+                "{path} 是适配器而非完整模型，其基座是 {base}。请先合并"
+                "（attune merge {path} --output <文件夹>），或直接给出基座。",
                 path=place,
                 base=_base_of(adapter),
             )
@@ -310,8 +322,8 @@ def _refuse_folder(place: Path, needs_config: bool) -> None:
 def _unreadable(path: str, error: Exception) -> ModelError:
     return ModelError(
         say(
-            "The model {path} cannot be loaded: {reason} Give a folder with config.json and weights, or a hub id "
-            "that this machine can reach (HF_ENDPOINT sets a mirror).",
+            "The model {path} cannot be loaded: {reason} Give a folder with config.json and weights, or a "
+            "hub id that this machine can reach (HF_ENDPOINT sets a mirror).",
             "无法加载模型 {path}：{reason} 请给出含 config.json 与权重的文件夹，或本机可访问的模型 id"
             "（可用 HF_ENDPOINT 设置镜像）。",
             path=path,

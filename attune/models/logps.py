@@ -61,7 +61,7 @@ def logps_and_entropy(
     """Log-probabilities and, where asked, entropies (nats), both float32 ``[n]`` and differentiable."""
     dtype = _arithmetic(hidden)
     with torch.autocast(hidden.device.type, enabled=False):
-        outputs = _LogProbs.apply(
+        outputs = _LogProbs.apply(  # type: ignore[no-untyped-call]
             hidden, targets, head.weight, head.bias, head.scale, head.softcap, entropy, dtype
         )
     return outputs[0], outputs[1] if entropy else None
@@ -78,13 +78,12 @@ def logps_through(
         logits = layer(rows).float() * scale
         if softcap:
             logits = torch.tanh(logits / softcap) * softcap
-        return logits.log_softmax(-1).gather(1, chosen[:, None])[:, 0]
+        chosen_logps: Tensor = logits.log_softmax(-1).gather(1, chosen[:, None])[:, 0]
+        return chosen_logps
 
     size = max(16, _CHUNK_BYTES // (4 * _width(layer)))
-    pieces = [
-        checkpoint(chunk, rows, chosen, use_reentrant=False)
-        for rows, chosen in zip(hidden.split(size), targets.split(size), strict=True)
-    ]
+    parts = zip(torch.split(hidden, size), torch.split(targets, size), strict=True)
+    pieces = [checkpoint(chunk, rows, chosen, use_reentrant=False) for rows, chosen in parts]
     return torch.cat(pieces)
 
 

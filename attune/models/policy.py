@@ -38,14 +38,15 @@ class Policy(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return next(self.base.parameters()).device
+        parameter: Tensor = next(self.base.parameters())
+        return parameter.device
 
     def forward(self, batch: Batch) -> Tensor:
         """Log-probabilities of the learnt tokens, float32 ``[n]``."""
         batch = batch.to(self.device)
         inputs, rows, columns = self._packed(batch) if self.packs else self._padded(batch)
         if self.head is None:
-            logits = self.base(**inputs, use_cache=False).logits[rows, columns].float()
+            logits: Tensor = self.base(**inputs, use_cache=False).logits[rows, columns].float()
             return logits.log_softmax(-1).gather(1, batch.targets[:, None])[:, 0]
         hidden = self.base.base_model(**inputs, use_cache=False).last_hidden_state[rows, columns]
         layer = self.base.get_output_embeddings()
@@ -60,9 +61,9 @@ class Policy(nn.Module):
         return inputs, 0, batch.sources
 
     def _padded(self, batch: Batch) -> tuple[Tensors, Any, Tensor]:
-        """One row a branch, padded on the right; a learnt token's place in its row is its source's position."""
+        """One row a branch, padded on the right; a learnt token's place there is its source's position."""
         rows = []
-        segments = batch.ids.split(batch.layout.lengths)
+        segments = batch.ids.split(batch.layout.lengths)  # type: ignore[no-untyped-call]
         parents = set(batch.layout.parents)
         for place, parent in enumerate(batch.layout.parents):
             if place not in parents:

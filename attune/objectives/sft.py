@@ -8,12 +8,14 @@ equals 8 of 1 to rounding. (A mean of micro-batch means, which several tools com
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
-
-from ..data.layout import Batch
 from ..recipe.schema import Choice
+
+if TYPE_CHECKING:  # a recipe that names this objective must not wait for torch
+    import torch
+
+    from ..data.layout import Batch
 
 NEEDS = ("logps",)
 EXAMPLES = "conversation"

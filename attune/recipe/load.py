@@ -254,8 +254,26 @@ def default_output(recipe: Recipe) -> str:
     return f"runs/{name}-{fingerprint(recipe)}"
 
 
+def touches_weights(path: str) -> bool:
+    """False for a field that may change between the parts of a run, such as how often it saves."""
+    return path not in _FREE and not path.startswith("generation.")
+
+
+_FREE = frozenset(
+    {
+        "output",
+        "train.trackers",
+        "data.cache_dir",
+        "data.workers",
+        "train.keep_checkpoints",
+        "train.save_steps",
+        "train.threads",  # a resumed run compares the number in use
+    }
+)
+
+
 def fingerprint(recipe: Recipe) -> str:
-    """Eight hex digits of the recipe without its ``output``."""
+    """Eight hex digits of all fields that touch the weights."""
     defaults = settings(
         Recipe.model_validate(
             {"objective": recipe.objective.name, "adapter": recipe.adapter.name, "model": "-", "data": "-"}
@@ -264,7 +282,7 @@ def fingerprint(recipe: Recipe) -> str:
     kept = {
         path: value
         for path, value in settings(recipe).items()
-        if path != "output" and (path.endswith(".name") or defaults.get(_first(path), ...) != value)
+        if touches_weights(path) and (path.endswith(".name") or defaults.get(_first(path), ...) != value)
     }
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
 

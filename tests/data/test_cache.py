@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attune.data import cache
@@ -30,6 +30,7 @@ def small() -> Store:
     )
 
 
+@settings(deadline=None)
 @given(EXAMPLES)
 def test_a_store_gives_back_what_was_laid(examples: list[Segments]) -> None:
     store = Store.build(examples)
@@ -40,7 +41,8 @@ def test_a_store_gives_back_what_was_laid(examples: list[Segments]) -> None:
     assert store.origins.tolist() == [[0, row] for row in range(1, len(examples) + 1)]
 
 
-@given(st.lists(EXAMPLES, max_size=4))
+@settings(deadline=None, max_examples=20)
+@given(st.lists(EXAMPLES, max_size=3))
 def test_joined_stores_equal_one(parts: list[list[Segments]]) -> None:
     joined = Store.join([Store.build(part) for part in parts])
     whole = Store.build([example for part in parts for example in part])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attune.data import pack
@@ -11,6 +11,7 @@ from attune.data.cache import Store
 from attune.data.layout import Segments
 
 
+@settings(deadline=None)
 @given(
     lengths=st.lists(st.integers(1, 120), min_size=1, max_size=40),
     micro_tokens=st.integers(8, 150),
@@ -36,6 +37,7 @@ def test_packs_by_hand() -> None:
     assert pack.packs([0, 1, 2], [99, 2, 3], 10) == [[0], [2, 1]]
 
 
+@settings(deadline=None)
 @given(num=st.integers(1, 60), size=st.integers(1, 20), epoch=st.integers(0, 3), seed=st.integers(0, 2**40))
 def test_an_epoch_takes_every_example_once(num: int, size: int, epoch: int, seed: int) -> None:
     steps = pack.steps_per_epoch(num, size)

@@ -119,7 +119,8 @@ def test_unknown_names_and_unusable_files(tmp_path: Path) -> None:
         ("{{ messages[0]['content'].nothing() }}", "no attribute 'nothing'"),
         (
             TURN + "</s>{% endfor %}{% if add_generation_prompt %}[assistant]<think>{% endif %}",
-            "does not begin with what the model sees when it must answer ('>[assistant]<think>' against '>[assistant]2</s>')",
+            "does not begin with what the model sees when it must answer "
+            "('>[assistant]<think>' against '>[assistant]2</s>')",
         ),
         ("{{ bos_token }}<s>" + TURN + "</s>{% endfor %}", "start token twice"),
         (

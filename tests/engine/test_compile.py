@@ -12,6 +12,7 @@ from tiny_engine import LORA, MakeRecipe, curve, save_model, weights_digest
 from transformers import LlamaConfig
 
 from attune.engine import parts
+from attune.engine.events import Event, StepEnd
 from attune.engine.train import train
 from attune.recipe.errors import RecipeError
 
@@ -34,12 +35,18 @@ def test_compiled_layers_learn_the_same_without_compiling_every_batch_anew(
     eager = curve(train(recipe("eager", **settings)).output)
     counters = torch._dynamo.utils.counters
     counters.clear()
-    compiled = curve(train(recipe("compiled", compile=True, **settings)).output)
+    num_graphs = []
+
+    def count(event: Event) -> None:
+        if isinstance(event, StepEnd):
+            num_graphs.append(counters["stats"]["unique_graphs"])
+
+    compiled = curve(train(recipe("compiled", compile=True, **settings), listeners=[count]).output)
     for ours, theirs in zip(compiled, eager, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-4)
-    assert counters["stats"]["unique_graphs"] > 0
+    assert num_graphs[0] > 0
+    assert num_graphs[-1] == num_graphs[4], "later batches need no new graphs"
     assert counters["recompile_limit"] == {}
-    assert counters["stats"]["unique_graphs"] <= 12, dict(counters["stats"])
 
 
 def test_a_model_without_layers_cannot_be_compiled() -> None:

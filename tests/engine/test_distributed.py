@@ -21,7 +21,7 @@ from attune.recipe.schema import Recipe
 pytestmark = pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="needs gloo")
 
 PATIENCE = 240.0
-TORCHRUN = "torch.distributed.run --nproc-per-node 2 --master-port 0 -m attune"
+TORCHRUN = "torch.distributed.run --nproc-per-node 2 --standalone -m attune"
 ACCELERATE = (
     "accelerate.commands.launch --cpu --num_processes 2 --num_machines 1 --mixed_precision no "
     "--dynamo_backend no --main_process_port 0 -m attune"
@@ -42,7 +42,11 @@ def launch(recipe: Recipe, launcher: str) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> None:
-    said, _ = process.communicate(timeout=PATIENCE)
+    try:
+        said, _ = process.communicate(timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.terminate()  # the launcher ends its processes
+        raise
     assert process.returncode == 0, said
 
 

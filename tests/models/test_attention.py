@@ -171,8 +171,9 @@ def plain_varlen(
     window_size: tuple[int, int],
     enable_gqa: bool,
 ) -> Tensor:
-    """What ``varlen_attn`` is documented to compute: sequence by sequence, aligned at the bottom right, the window
-    counting the keys to the left of the query's own."""
+    """What ``varlen_attn`` is documented to compute: sequence by sequence, aligned at the bottom right, the
+    window counting the keys to the left of the query's own.
+    """
     assert query.is_contiguous()
     assert key.is_contiguous()
     assert cu_seq_q.dtype == cu_seq_k.dtype == torch.int32

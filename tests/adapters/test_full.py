@@ -1,0 +1,20 @@
+"""Full fine-tuning joins the adapters' contract."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from attune.adapters import full
+from attune.adapters.contract import AdapterContract, base_model
+
+
+class TestFull(AdapterContract):
+    @pytest.fixture
+    def config(self) -> full.Config:
+        return full.Config()
+
+
+def test_every_weight_learns_in_float32() -> None:
+    model = full.attach(base_model().bfloat16().requires_grad_(False), full.Config())
+    assert all(p.requires_grad and p.dtype == torch.float32 for p in model.parameters())
