@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_run import RECORD, ROWS, save_base, tokenizer, write_lines
+from tests.evaluation.tiny_run import RECORD, ROWS, save_base, tokenizer, write_lines
 from transformers import LlamaForCausalLM
 
 

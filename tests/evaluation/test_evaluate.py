@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_run import RECORD, ROWS, save_base, tokenizer, write_lines
+from tests.evaluation.tiny_run import RECORD, ROWS, save_base, tokenizer, write_lines
 from transformers import AutoModelForCausalLM
 
 from attune.evaluation.evaluate import evaluate, saved

@@ -10,7 +10,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from tiny_run import RECORD, ROWS, write_lines
+from tests.evaluation.tiny_run import RECORD, ROWS, write_lines
 
 from attune.evaluation import report
 from attune.evaluation.evaluate import evaluate

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_run import RECORD, write_lines
+from tests.evaluation.tiny_run import RECORD, write_lines
 
 from attune.evaluation.runs import by_step, list_runs, read_events, read_record, read_scores
 from attune.recipe.errors import RunError
