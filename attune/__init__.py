@@ -9,18 +9,32 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .data.examples import Message
     from .engine.plan import plan
     from .engine.train import train
     from .evaluation.evaluate import evaluate
     from .inference.generate import generate
     from .models.merge import merge
     from .recipe.load import load as load_recipe
-    from .recipe.schema import Recipe
+    from .recipe.schema import Generation, Recipe
 
-__all__ = ["Recipe", "__version__", "evaluate", "generate", "load_recipe", "merge", "plan", "train"]
+__all__ = [
+    "Generation",
+    "Message",
+    "Recipe",
+    "__version__",
+    "evaluate",
+    "generate",
+    "load_recipe",
+    "merge",
+    "plan",
+    "train",
+]
 
 _HOMES = {
     "Recipe": ("attune.recipe.schema", "Recipe"),
+    "Generation": ("attune.recipe.schema", "Generation"),
+    "Message": ("attune.data.examples", "Message"),
     "load_recipe": ("attune.recipe.load", "load"),
     "train": ("attune.engine.train", "train"),
     "plan": ("attune.engine.plan", "plan"),

@@ -11,6 +11,7 @@ file format are PEFT's; the arithmetic of the hot path is in ``fused.py``.
 from __future__ import annotations
 
 import re
+import warnings
 from typing import Any, Literal
 
 from pydantic import Field
@@ -58,7 +59,9 @@ def attach(model: Any, config: Config) -> Any:
     )
     _check_targets(model, config.target_modules)
     try:
-        return get_peft_model(model, settings)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PEFT's deprecations are for its developers
+            return get_peft_model(model, settings)
     except ValueError as error:
         if "arget module" not in str(error):
             raise

@@ -82,4 +82,8 @@ def eval(
         return
     table(*scored.table())
     if scored.path is not None:
+        from ..evaluation.evaluate import saved
+        from ..evaluation.report import write
+
+        write(Path(run), saved(Path(run)))
         print(say("Every answer: {path}", "全部回答：{path}", path=scored.path))

@@ -1,4 +1,4 @@
-"""``attune quickstart``: the whole way on shipped data: pretrain, ask, fine-tune, ask, score, merge, report."""
+"""``attune quickstart``: the whole way on shipped data, from a random model to a merged and scored one."""
 
 from __future__ import annotations
 

@@ -70,4 +70,8 @@ def run(recipe: Recipe, *, fresh: bool, accept_changes: bool, quiet: bool) -> No
     with Console(recipe=recipe if is_first else None, quiet=quiet or not is_first) as console:
         from ..engine.train import train as train_recipe
 
-        train_recipe(recipe, fresh=fresh, accept_changes=accept_changes, listeners=(console,))
+        result = train_recipe(recipe, fresh=fresh, accept_changes=accept_changes, listeners=(console,))
+    if result.reason != "already_finished" and int(os.environ.get("RANK", "0")) == 0:
+        from ..evaluation.report import write
+
+        write(result.output)

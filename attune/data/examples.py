@@ -1,7 +1,7 @@
 """What a row becomes: every training example is a prompt and the branches that continue it.
 
-The two kinds of this file are what supervised training needs; a preference, a verdict or a labelled input joins
-them with the objective that needs it.
+The two kinds of this file are what supervised training needs; a preference, a verdict or a labelled input
+joins them with the objective that needs it.
 """
 
 from __future__ import annotations
@@ -70,8 +70,7 @@ class RowError(ValueError):
 def prompt_key(example: Example) -> str:
     """What must not be on both sides of a held-out split: all that precedes the first answer.
 
-    The system message is left out: a persona shared by all rows would otherwise not matter, but a question asked
-    under two personas is still the same question.
+    The system message is left out: a question asked under two personas is still the same question.
     """
     if isinstance(example, Text):
         return example.text

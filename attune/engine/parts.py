@@ -23,13 +23,13 @@ from ..data.prepare import Prepared, prepare
 from ..data.sources import load as load_sources
 from ..data.template import ChatTemplate
 from ..models import attention
-from ..models.load import is_config_file, load_config, load_tokenizer, load_weights
+from ..models.load import is_config_file, load_config, load_tokenizer, load_weights, resolve_run
 from ..models.policy import Policy
 from ..models.precision import DTYPES
 from ..recipe import plugs
 from ..recipe.errors import AttuneError, DataError, RecipeError
 from ..recipe.messages import say
-from ..recipe.schema import Recipe
+from ..recipe.schema import Recipe, Source
 from .estimate import checkpointing_needed
 from .events import Listener, Progress
 from .step import Micro
@@ -80,18 +80,29 @@ def open_model(recipe: Recipe) -> tuple[Recipe, Any, ChatTemplate | None, Any, l
     return recipe, tokenizer, template, config, notices
 
 
+def resolve_model(recipe: Recipe) -> Recipe:
+    """A finished run named as the base model stands for its result."""
+    model = recipe.model.model_copy(update={"path": resolve_run(recipe.model.path)})
+    return recipe.model_copy(update={"model": model})
+
+
 def check_data_places(recipe: Recipe) -> None:
     """Raises DataError for files that are not there, before a model is fetched for them."""
     kind = plugs.find("objectives", recipe.objective.name).EXAMPLES
     held_out = recipe.data.held_out if isinstance(recipe.data.held_out, list) else []
     problems: list[str] = []
     for source in (*recipe.data.train, *held_out):
-        try:
-            files_of(source, kind, [])
-        except AttuneError as error:
-            problems += error.problems
+        problems += _place_problems(source, kind)
     if problems:
         raise DataError(problems)
+
+
+def _place_problems(source: Source, kind: str) -> list[str]:
+    try:
+        files_of(source, kind, [])
+    except AttuneError as error:
+        return error.problems
+    return []
 
 
 def needs_template(recipe: Recipe) -> bool:

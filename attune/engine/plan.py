@@ -25,7 +25,7 @@ from ..recipe import plugs
 from ..recipe.messages import say
 from ..recipe.schema import Recipe
 from .estimate import Shape
-from .parts import count_steps, micro_tokens, open_model, peak_learning_rate, prepare_data
+from .parts import count_steps, micro_tokens, open_model, peak_learning_rate, prepare_data, resolve_model
 
 _LIBRARIES_GIB = 0.45
 """What a process with torch, transformers and PEFT holds before any weight."""
@@ -124,7 +124,7 @@ class Plan:
 
 def plan(recipe: Recipe) -> Plan:
     """Raises what training would raise for the same recipe: data, model folder and template are looked at."""
-    recipe, tokenizer, template, config, notices = open_model(recipe)
+    recipe, tokenizer, template, config, notices = open_model(resolve_model(recipe))
     data = prepare_data(recipe, tokenizer, template, config, ())
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     precision = resolve(recipe.train.precision, device)

@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -92,7 +93,7 @@ class RunFolder:
         """Only one process may train in a folder. The lock dies with its process."""
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / ".lock").open("w") as handle:
-            if not _try_lock(handle):
+            if not _try_lock(handle, patience_seconds=1.0):
                 raise RunError(
                     say(
                         "Another process is training in {path}. Wait for it, or choose another --output.",
@@ -100,10 +101,21 @@ class RunFolder:
                         path=self.path,
                     )
                 )
-            yield
+            try:
+                yield
+            finally:
+                self._remove_if_empty()
+
+    def _remove_if_empty(self) -> None:
+        """A run that failed before it began leaves nothing behind."""
+        if [child.name for child in self.path.iterdir()] == [".lock"]:
+            (self.path / ".lock").unlink()
+            self.path.rmdir()
 
 
-def check_same(folder: RunFolder, recipe: Recipe, data_digest: str, accept: bool) -> list[str]:
+def check_same(
+    folder: RunFolder, recipe: Recipe, data_digest: str, model_digest: str, accept: bool
+) -> list[str]:
     """Refuses to go on with an unfinished run under another recipe, other data or other libraries.
 
     Returns the differences that were accepted, as sentences. Raises RunError with all of them otherwise.
@@ -113,6 +125,8 @@ def check_same(folder: RunFolder, recipe: Recipe, data_digest: str, accept: bool
     found = differences(old, recipe)
     if state.get("data_digest") not in (None, data_digest):
         found.append(say("the training data has changed", "训练数据已改变"))
+    if state.get("model_digest") not in (None, model_digest):
+        found.append(say("the base model has changed", "基座模型已改变"))
     then, now = state.get("versions", {}), versions()
     found += [
         f"{name}: {then[name]} → {now.get(name)}"
@@ -175,9 +189,20 @@ def describe_platform() -> str:
     return join((platform.system(), platform.machine(), f"{os.cpu_count()} cores"))
 
 
-def _try_lock(handle: IO[str]) -> bool:
+def _try_lock(handle: IO[str], patience_seconds: float) -> bool:
+    """Somebody who only looks holds the lock for an instant: hence the patience."""
     if os.name != "posix":
         return True
+    end = time.monotonic() + patience_seconds
+    while not _is_locked(handle):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def _is_locked(handle: IO[str]) -> bool:
+    """Takes the lock, or tells that somebody has it."""
     import fcntl
 
     try:

@@ -18,6 +18,7 @@ from ..data.prepare import Prepared
 from ..data.sources import write_rejected
 from ..data.template import ChatTemplate
 from ..models import memory
+from ..models.load import fingerprint
 from ..models.policy import Policy
 from ..models.precision import resolve
 from ..recipe import load as recipes
@@ -50,6 +51,7 @@ class Setup:
     eval_steps: int
     micro: Micro
     base: str
+    model_digest: str
     bus_listeners: tuple[Listener, ...]
     notices: list[tuple[str, str]] = field(default_factory=list)
     started: str = ""
@@ -93,6 +95,7 @@ class Setup:
             "seed": self.recipe.train.seed,
             "data": self.data.files,
             "data_digest": self.data.digest,
+            "model_digest": self.model_digest,
             "template": self.template.name if self.template else None,
             "num_examples": len(self.data.train),
             "num_held_out": len(self.data.held_out),
@@ -119,6 +122,7 @@ def set_up(
         raise RecipeError(
             say("No data: name a file with --data my.json.", "没有数据：请用 --data my.json 指定文件。")
         )
+    recipe = parts.resolve_model(recipe)
     if recipe.output is None:
         recipe = recipe.model_copy(update={"output": recipes.default_output(recipe)})
     folder = RunFolder(Path(recipe.output or ""))
@@ -136,8 +140,9 @@ def set_up(
     recipe, tokenizer, template, config, notices = parts.open_model(recipe)
     data = parts.prepare_data(recipe, tokenizer, template, config, listeners)
     notices += data.notices
+    model_digest = fingerprint(recipe.model, config)
     if state is not None or (not fresh and folder.checkpoints.is_dir()):
-        accepted = check_same(folder, recipe, data.digest, accept_changes)
+        accepted = check_same(folder, recipe, data.digest, model_digest, accept_changes)
         notices += [
             ("warning", say("accepted although changed: {what}", "已接受的改变：{what}", what=what))
             for what in accepted
@@ -158,7 +163,7 @@ def set_up(
     setup = Setup(
         recipe, folder, data, tokenizer, template, policy, objective, accelerator, device, precision,
         parts.peak_learning_rate(recipe, adapter, objective), num_steps, eval_steps, micro, recipe.model.path,
-        listeners, notices, started=str((state or {}).get("started") or _now()),
+        model_digest, listeners, notices, started=str((state or {}).get("started") or _now()),
     )  # fmt: skip
     if is_main:
         _open_folder(setup, fresh=fresh)

@@ -66,10 +66,10 @@ class Evaluation:
 
 
 def evaluate(
-    run: str,
-    data: str | Sequence[str] | None = None,
+    run: str | Path,
+    data: str | Path | Sequence[str | Path] | None = None,
     *,
-    against: str | None = None,
+    against: str | Path | None = None,
     generation: Generation | None = None,
     limit: int | None = None,
     on_progress: Progress | None = None,
@@ -83,13 +83,14 @@ def evaluate(
     The evaluation of a run is written to ``<run>/evals/`` and summarised in ``<run>/scores.json``.
     Raises AttuneError: DataError, ModelError or RunError.
     """
+    run, against = str(run), None if against is None else str(against)
     started = time.monotonic()
     tell = on_progress or (lambda what, done, total: None)
     folder = Path(run) if is_run(Path(run)) else None
     recipe = _recipe(folder)
     generation = generation or (recipe.generation if recipe else Generation())
     system = recipe.data.system if recipe else None
-    questions = read(held_out(run) if data is None else data, _kind(recipe), system, limit)
+    questions = read(held_out(run) if data is None else _paths(data), _kind(recipe), system, limit)
     names = [_name(run)] if against is None else _distinct(run, against)
     scored, paths = _scored(run, against, questions.rows, generation, tell)
     notes = list(dict.fromkeys([*questions.notes, *(note for one in scored for note in one.notes)]))
@@ -115,6 +116,10 @@ def evaluate(
         seconds=round(time.monotonic() - started, 1),
     )
     return result if folder is None else _written(result, folder, questions)
+
+
+def _paths(data: str | Path | Sequence[str | Path]) -> list[str]:
+    return [str(data)] if isinstance(data, str | Path) else [str(path) for path in data]
 
 
 def saved(run: Path) -> list[dict[str, Any]]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -129,6 +129,10 @@ def _is_running(run: Path) -> bool:
     except FileNotFoundError:
         return False
     with handle:
+        if os.name != "posix":
+            return False
+        import fcntl
+
         try:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:

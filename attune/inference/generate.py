@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Literal, overload
 
 from ..data.examples import Message
@@ -18,7 +19,7 @@ Prompts = Sequence[str | Sequence[Message]]
 
 @overload
 def generate(
-    model: str | Loaded,
+    model: str | Path | Loaded,
     prompts: Prompts,
     generation: Generation | None = None,
     *,
@@ -30,7 +31,7 @@ def generate(
 
 @overload
 def generate(
-    model: str | Loaded,
+    model: str | Path | Loaded,
     prompts: Prompts,
     generation: Generation | None = None,
     *,
@@ -41,7 +42,7 @@ def generate(
 
 
 def generate(
-    model: str | Loaded,
+    model: str | Path | Loaded,
     prompts: Prompts,
     generation: Generation | None = None,
     *,
@@ -63,7 +64,7 @@ def generate(
                 shown=prompts if len(prompts) <= 40 else prompts[:39] + "…",
             )
         )
-    loaded = load_for_inference(model) if isinstance(model, str) else model
+    loaded = model if isinstance(model, Loaded) else load_for_inference(str(model))
     ids = [
         prompt_ids(loaded, _conversation(prompt, system), say("Prompt {n}: ", "第 {n} 个提示：", n=number))
         for number, prompt in enumerate(prompts, 1)

@@ -18,8 +18,10 @@ def only_local(path: str) -> bool:
 
 @lru_cache(maxsize=1)
 def is_reachable() -> bool:
-    """One connection to the hub's host (or its mirror, ``HF_ENDPOINT``). Behind a proxy the client must find out
-    by itself."""
+    """One connection to the hub's host (or its mirror, ``HF_ENDPOINT``).
+
+    Behind a proxy the client must find out by itself.
+    """
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:

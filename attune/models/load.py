@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,7 +164,8 @@ def _must_be_complete(path: str, missing: Iterable[str]) -> None:
     if names:
         raise ModelError(
             say(
-                "The weights in {path} lack {n} that a causal language model needs: {names}{more}. They are "
+                "The weights in {path} lack {n} that a causal language model needs: {names}{more}. "
+                "They are "
                 "another kind of model's, or a file is missing.",
                 "{path} 的权重缺少因果语言模型所需的 {n} 项：{names}{more}。它们属于另一种模型，或缺少文件。",
                 path=path,
@@ -192,6 +195,28 @@ def load_for_inference(
     template = ChatTemplate.load(tokenizer, extra_stop_ids=stops)
     model.eval().requires_grad_(False)
     return Loaded(model, tokenizer, template, place, base)
+
+
+def fingerprint(model: Model, config: Any) -> str:
+    """A hash that changes when the base model does: its configuration, and of each weights file the size and
+    both ends (reading all of a large model would take minutes). A hub model is known by its commit.
+    """
+    digest = hashlib.sha256()
+    place = Path(model.path)
+    if place.is_file():
+        digest.update(place.read_bytes())
+    elif place.is_dir():
+        digest.update((place / "config.json").read_bytes())
+        for file in sorted(file for pattern in WEIGHTS for file in place.glob(pattern)):
+            size = file.stat().st_size
+            digest.update(f"{file.name} {size}".encode())
+            with file.open("rb") as handle:
+                digest.update(handle.read(2**20))
+                handle.seek(max(0, size - 2**20))
+                digest.update(handle.read())
+    else:
+        digest.update(str(getattr(config, "_commit_hash", None)).encode())
+    return digest.hexdigest()[:16]
 
 
 def resolve_run(path: str) -> str:
@@ -242,9 +267,23 @@ def _whole(model: Model, dtype: torch.dtype | None, device: torch.device | str) 
 def _with_adapter(base: str, place: str, dtype: torch.dtype | None, device: torch.device | str) -> Any:
     from peft import PeftModel
 
+    if Path(base).is_absolute() and not Path(base).exists():
+        raise ModelError(
+            say(
+                "The base {base} of the adapter {place} is not there any more. Put it back, or write "
+                "its new place "
+                "into {place}/adapter_config.json (base_model_name_or_path).",
+                "适配器 {place} 的基座 {base} 已不在原处。请放回原处，或在 {place}/adapter_config.json 的 "
+                "base_model_name_or_path 中写明新位置。",
+                base=base,
+                place=place,
+            )
+        )
     whole = _whole(Model(path=base), dtype, device)
     try:
-        return PeftModel.from_pretrained(whole, place)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PEFT's deprecations are for its developers
+            return PeftModel.from_pretrained(whole, place)
     except _unreadable_files() as error:
         raise ModelError(
             say(
@@ -279,7 +318,9 @@ def _check_place(path: str, *, needs_config: bool) -> None:
         )
     if place.is_dir() and not (place / "config.json").is_file():
         _refuse_folder(place, needs_config)
-    looks_local = path.startswith((".", "/", "~")) or path.count("/") > 1 or is_config_file(path)
+    # owner/name is a hub id unless a folder of the owner's name lies here
+    is_beside = place.parent != Path() and place.parent.is_dir()
+    looks_local = path.startswith((".", "/", "~")) or path.count("/") > 1 or is_config_file(path) or is_beside
     if not place.exists() and looks_local:
         siblings = [str(child) for child in place.parent.iterdir()] if place.parent.is_dir() else []
         near = difflib.get_close_matches(path, siblings, n=1)

@@ -82,12 +82,13 @@ class MergeReport:
         ]
 
 
-def merge(run: str, output: str, on_progress: OnProgress | None = None) -> MergeReport:
+def merge(run: str | Path, output: str | Path, on_progress: OnProgress | None = None) -> MergeReport:
     """Merges the adapter of ``run`` into ``output``, an ordinary model folder in the base's own dtype.
 
     Raises ModelError where there is no adapter or the output is taken, RunError where what was written and
     read again is not what was trained; nothing is then left at ``output``.
     """
+    run, output = str(run), str(output)
     tell = on_progress or (lambda what, done, total: None)
     what = say("merging", "合并")
     place = Path(output)

@@ -21,8 +21,10 @@ def save(
         if template is not None:
             _stop_where_trained(model, tokenizer, template)
         if hasattr(model, "peft_config") and base is not None:
+            # A folder is named in full: the adapter may be asked from anywhere.
+            place = str(Path(base).resolve()) if Path(base).exists() else base
             for settings in model.peft_config.values():
-                settings.base_model_name_or_path = base
+                settings.base_model_name_or_path = place
         model.save_pretrained(draft, safe_serialization=True)
         tokenizer.save_pretrained(draft)
         if hasattr(model, "peft_config"):

@@ -1,4 +1,4 @@
-"""Pretraining: the same likelihood as supervised fine-tuning, of every token of a text and of the end after it.
+"""Pretraining: the likelihood of supervised fine-tuning, of every token of a text and of the end after it.
 
     L = - (1 / N) * sum over tokens t of log p(t | everything before t)
 

@@ -3,7 +3,7 @@
     L = - (1 / N) * sum over learnt tokens t of log p(t | everything before t)
 
 N counts the learnt tokens of the whole optimizer step, over all packs and processes, so that one batch of 8
-equals 8 of 1 to rounding. (A mean of micro-batch means, which several tools compute, weighs short answers more.)
+equals 8 of 1 to rounding. (A mean of micro-batch means, as several tools have it, weighs short answers more.)
 """
 
 from __future__ import annotations

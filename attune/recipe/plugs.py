@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 
@@ -80,5 +81,6 @@ _NOT_PLUGS = {"contract", "attach", "fused", "advantages"}
 """Files that live in a plug room and serve its plugs without being one."""
 
 
+@cache  # the installed packages are read once a process
 def _foreign(room: str) -> list[EntryPoint]:
     return list(entry_points(group=f"attune.{room}"))

@@ -173,7 +173,7 @@ class Train(Section):
     global_batch_size: int = Field(8, ge=1)
     """Examples an optimizer step, over all processes. | 每个优化步的样例数（所有进程合计）。"""
     micro_tokens: int | None = Field(None, ge=8)
-    """Tokens a forward pass; changes memory and speed, never the result. Default: 4096, or the longest example. | 每次前向的 token 数；只影响内存与速度，不影响结果。"""
+    """Tokens a forward pass; changes memory and speed, and the result only by rounding (and, with dropout, by other draws). Default: 4096, or the longest example. | 每次前向的 token 数；只影响内存与速度；结果仅有舍入差异（有 dropout 时抽样也不同）。"""
     max_grad_norm: float | None = Field(1.0, gt=0)
     """Gradients are scaled down to this norm. | 梯度裁剪的范数。"""
     weight_decay: float = Field(0.0, ge=0)

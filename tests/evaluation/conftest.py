@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.evaluation.tiny_run import RECORD, ROWS, save_base, tokenizer, write_lines
 from transformers import LlamaForCausalLM
+
+from tests.evaluation.tiny_run import RECORD, ROWS, save_base, tokenizer, write_lines
 
 
 @pytest.fixture(scope="session")

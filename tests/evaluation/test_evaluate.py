@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from tests.evaluation.tiny_run import RECORD, ROWS, save_base, tokenizer, write_lines
 from transformers import AutoModelForCausalLM
 
 from attune.evaluation.evaluate import evaluate, saved
 from attune.recipe.errors import DataError, ModelError, RunError
 from attune.recipe.schema import Generation
+from tests.evaluation.tiny_run import RECORD, ROWS, save_base, tokenizer, write_lines
 
 
 def plain_loss(model: Any, messages: list[dict[str, str]]) -> tuple[float, int]:

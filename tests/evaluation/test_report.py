@@ -10,12 +10,12 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from tests.evaluation.tiny_run import RECORD, ROWS, write_lines
 
 from attune.evaluation import report
 from attune.evaluation.evaluate import evaluate
 from attune.recipe.errors import RunError
 from attune.recipe.schema import Generation
+from tests.evaluation.tiny_run import RECORD, ROWS, write_lines
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 EVIL = (

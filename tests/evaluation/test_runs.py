@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.evaluation.tiny_run import RECORD, write_lines
 
 from attune.evaluation.runs import by_step, list_runs, read_events, read_record, read_scores
 from attune.recipe.errors import RunError
+from tests.evaluation.tiny_run import RECORD, write_lines
 
 STEPS: list[dict[str, Any]] = [
     {"event": "run_started", "step": 0, "num_steps": 40},

@@ -19,7 +19,7 @@ class TestSft(ObjectiveContract):
 
 
 def test_four_numbers_by_hand() -> None:
-    """Two answers of one and three tokens: N = 4, so a token weighs the same in the short and the long one."""
+    """Two answers of one and three tokens: N = 4, so a token weighs the same in both."""
     short, long = Segments([1], (([2], [True]),)), Segments([1], (([2, 3, 4], [True] * 3),))
     batch = lay([(0, short), (1, long)])
     logps = torch.tensor([-1.0, -0.5, -0.25, -2.0], requires_grad=True)
