@@ -144,7 +144,8 @@ class _Quickstart:
         from ..models.merge import merge
         from .show import pairs
 
-        shutil.rmtree(self.output / "merged", ignore_errors=True)
+        if (self.output / "merged" / "merge.json").is_file():  # an earlier quickstart's
+            shutil.rmtree(self.output / "merged")
         lines = merge(str(tuned), str(self.output / "merged")).lines()
         pairs(lines)
         return lines

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from .layout import Segments
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever encoding changes what it writes, so that no stale cache is read."""
 
 

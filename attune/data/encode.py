@@ -104,7 +104,7 @@ class Encoder:
         whole = self._whole(messages, conversation.tools, answers, set(learnt))
         if whole is not None and whole.num_tokens <= self.policy.max_length:
             return Encoded((whole,))
-        if whole is not None and (len(learnt) == 1 or self.policy.overlong != "keep_prompt_end"):
+        if whole is not None and self.policy.overlong != "keep_prompt_end":
             pieces = [whole]
         else:
             pieces = self._by_turn(messages, conversation.tools, learnt)

@@ -67,6 +67,13 @@ class RowError(ValueError):
     """Raised by a format's ``to_example``: the row cannot be used; the text is the reason, for people."""
 
 
+def texts(example: Example) -> list[str]:
+    """All that is written in it, without roles: what a tokenizer is trained on."""
+    if isinstance(example, Text):
+        return [example.text]
+    return [message.content for message in example.messages]
+
+
 def prompt_key(example: Example) -> str:
     """What must not be on both sides of a held-out split: all that precedes the first answer.
 

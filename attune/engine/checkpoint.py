@@ -241,7 +241,7 @@ def _write_json(path: Path, value: object) -> None:
 def _flush(folder: Path) -> None:
     """Forces the files of a folder, and the folder's list of them, to the disk."""
     for file in folder.iterdir():
-        with file.open("rb") as handle:
+        with file.open("r+b") as handle:  # Windows flushes only what is open for writing
             os.fsync(handle.fileno())
     _flush_entry(folder)
 

@@ -18,6 +18,7 @@ from ..data import pack
 from ..data import tokenizer as tokenizers
 from ..data.cache import Store
 from ..data.encode import Policy as EncodePolicy
+from ..data.examples import texts
 from ..data.places import files_of
 from ..data.prepare import Prepared, prepare
 from ..data.sources import load as load_sources
@@ -28,7 +29,7 @@ from ..models.policy import Policy
 from ..models.precision import DTYPES
 from ..recipe import plugs
 from ..recipe.errors import AttuneError, DataError, RecipeError
-from ..recipe.messages import say
+from ..recipe.messages import join, say
 from ..recipe.schema import Recipe, Source
 from .estimate import checkpointing_needed
 from .events import Listener, Progress
@@ -113,8 +114,8 @@ def needs_template(recipe: Recipe) -> bool:
 def encode_policy(recipe: Recipe, config: Any) -> EncodePolicy:
     """The encoding choices, with the model's window filled in."""
     data = recipe.data
-    window = getattr(config.get_text_config(), "max_position_embeddings", None) or DEFAULT_LENGTH
-    if data.max_length is not None and data.max_length > window:
+    window = getattr(config.get_text_config(), "max_position_embeddings", None)
+    if window and data.max_length is not None and data.max_length > window:
         raise RecipeError(
             say(
                 "data.max_length={got} is more than the model's window of {window} tokens. "
@@ -125,7 +126,10 @@ def encode_policy(recipe: Recipe, config: Any) -> EncodePolicy:
             )
         )
     return EncodePolicy(
-        data.max_length or min(window, DEFAULT_LENGTH), data.overlong, data.learn, data.system
+        data.max_length or min(window or DEFAULT_LENGTH, DEFAULT_LENGTH),
+        data.overlong,
+        data.learn,
+        data.system,
     )
 
 
@@ -155,7 +159,6 @@ def build_policy(recipe: Recipe, config: Any, precision: str, device: torch.devi
     seed = recipe.train.seed
     dtype = torch.float32 if recipe.adapter.name == "full" else DTYPES[precision]
     model = load_weights(recipe.model, config, dtype, device, seed)
-    model.config.use_cache = False
     # A fixed seed at this place makes the adapter's start independent of whatever was drawn before.
     torch.manual_seed(seed)
     model = adapter.attach(model, recipe.adapter)
@@ -181,6 +184,27 @@ def peak_learning_rate(recipe: Recipe, adapter: ModuleType, objective: ModuleTyp
     if recipe.train.learning_rate is not None:
         return recipe.train.learning_rate
     return float(getattr(objective, "LEARNING_RATE", adapter.LEARNING_RATE))
+
+
+def without_held_out(recipe: Recipe, data: Prepared) -> list[tuple[str, str]]:
+    """A warning where options rest on a held-out loss and no row is held out."""
+    wanted = [
+        name
+        for name, is_asked in (
+            ("train.final=best", recipe.train.final == "best"),
+            ("train.early_stopping_patience", recipe.train.early_stopping_patience is not None),
+            ("train.eval_steps", recipe.train.eval_steps is not None),
+        )
+        if is_asked
+    ]
+    if not wanted or len(data.held_out):
+        return []
+    text = say(
+        "{options} can do nothing: no row is held out. Hold some out (data.held_out=0.05, or a file).",
+        "{options} 不起作用：没有留出数据。请留出一些（data.held_out=0.05，或一个文件）。",
+        options=join(wanted),
+    )
+    return [("warning", text)]
 
 
 def choose_checkpointing(
@@ -228,8 +252,8 @@ def compile_layers(policy: Policy) -> None:
 def _new_tokenizer(recipe: Recipe, config: Any) -> Any:
     kind = plugs.find("objectives", recipe.objective.name).EXAMPLES
     examples = load_sources(recipe.data.train, kind, seed=recipe.train.seed).examples
-    texts = [getattr(example, "text", "") for example in examples]
-    return tokenizers.train_tokenizer(texts, config.get_text_config().vocab_size)
+    every = (text for example in examples for text in texts(example))
+    return tokenizers.train_tokenizer(every, config.get_text_config().vocab_size)
 
 
 def _progress(listeners: tuple[Listener, ...]) -> Callable[[str, int, int], None] | None:

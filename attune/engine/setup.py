@@ -50,7 +50,6 @@ class Setup:
     num_steps: int
     eval_steps: int
     micro: Micro
-    base: str
     model_digest: str
     bus_listeners: tuple[Listener, ...]
     notices: list[tuple[str, str]] = field(default_factory=list)
@@ -118,10 +117,6 @@ def set_up(
     accept_changes: bool,
 ) -> Setup | dict[str, Any]:
     """Prepares a run, or returns run.json of the finished run that stands in its place."""
-    if not recipe.data.train:
-        raise RecipeError(
-            say("No data: name a file with --data my.json.", "没有数据：请用 --data my.json 指定文件。")
-        )
     recipe = parts.resolve_model(recipe)
     if recipe.output is None:
         recipe = recipe.model_copy(update={"output": recipes.default_output(recipe)})
@@ -139,7 +134,7 @@ def set_up(
     memory.keep_freed_memory()
     recipe, tokenizer, template, config, notices = parts.open_model(recipe)
     data = parts.prepare_data(recipe, tokenizer, template, config, listeners)
-    notices += data.notices
+    notices += data.notices + parts.without_held_out(recipe, data)
     model_digest = fingerprint(recipe.model, config)
     if state is not None or (not fresh and folder.checkpoints.is_dir()):
         accepted = check_same(folder, recipe, data.digest, model_digest, accept_changes)
@@ -162,8 +157,8 @@ def set_up(
         parts.compile_layers(policy)
     setup = Setup(
         recipe, folder, data, tokenizer, template, policy, objective, accelerator, device, precision,
-        parts.peak_learning_rate(recipe, adapter, objective), num_steps, eval_steps, micro, recipe.model.path,
-        model_digest, listeners, notices, started=str((state or {}).get("started") or _now()),
+        parts.peak_learning_rate(recipe, adapter, objective), num_steps, eval_steps, micro, model_digest,
+        listeners, notices, started=str((state or {}).get("started") or _now()),
     )  # fmt: skip
     if is_main:
         _open_folder(setup, fresh=fresh)

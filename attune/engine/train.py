@@ -251,7 +251,8 @@ class _Loop:
         )
         if setup.is_main:
             self._take_best()
-            save(self.policy.model, setup.tokenizer, setup.template, setup.folder.final, setup.base)
+            model, base = self.policy.model, self.recipe.model
+            save(model, setup.tokenizer, setup.template, setup.folder.final, base.path, base.revision)
             setup.folder.write_state(state)
             checkpoint.prune(setup.folder.checkpoints, 1, done.step, None)
         setup.wait_for_everyone()

@@ -59,6 +59,10 @@ def layout_attention(
         raise TypeError(f"attention arguments that a layout does not know: {', '.join(unknown)}")
     if is_causal is False or not getattr(module, "is_causal", True):
         raise ValueError("attention over a layout is causal, and this layer's is not")
+    if attention_mask is not None and attention_mask.ndim == 0:
+        if int(attention_mask) != sliding_window:
+            raise ValueError(f"a window of {int(attention_mask)} tokens that only the mask knows of")
+        attention_mask = None
     if layout is None or attention_mask is not None or query.shape[0] != 1 or query.shape[2] != key.shape[2]:
         raise ValueError("attention over a layout needs one row, no mask, no cache, and the layout")
     if query.is_cuda and query.dtype != torch.float32 and not dropout and not softcap:
@@ -187,5 +191,10 @@ def register() -> None:
     AttentionMaskInterface.register(NAME, _no_mask)
 
 
-def _no_mask(*_: Any, **__: Any) -> None:
-    """The layout says who attends to whom; a dense mask would be built only to be thrown away."""
+def _no_mask(*_: Any, local_size: int | None = None, **__: Any) -> Tensor | None:
+    """The layout says who attends to whom; a dense mask would be built only to be thrown away.
+
+    Of a window (or chunk) its width remains, one number: some layers leave it to the mask alone, and the
+    attention function must notice.
+    """
+    return None if local_size is None else torch.tensor(local_size)

@@ -112,8 +112,11 @@ def load_weights(
 
     if is_config_file(model.path):
         torch.manual_seed(seed)
-        fresh = AutoModelForCausalLM.from_config(config, trust_remote_code=model.trust_remote_code)
-        return fresh.to(device=device, dtype=dtype)
+        # Equal draws whatever precision the configuration names.
+        fresh = AutoModelForCausalLM.from_config(
+            config, dtype=torch.float32, trust_remote_code=model.trust_remote_code
+        )
+        return cast(fresh, dtype).to(device)
     folder = Path(model.path)
     if folder.is_dir() and not any(any(folder.glob(pattern)) for pattern in WEIGHTS):
         raise ModelError(
@@ -139,6 +142,15 @@ def load_weights(
         raise _unreadable(model.path, error) from None
     _must_be_complete(model.path, report["missing_keys"])
     return loaded.to(device)
+
+
+def cast(model: Any, dtype: torch.dtype) -> Any:
+    """The model with its weights in ``dtype``. Buffers stay as they are: rotary frequencies in half precision
+    would be other positions.
+    """
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+    return model
 
 
 def _unreadable_files() -> tuple[type[Exception], ...]:
@@ -184,17 +196,17 @@ def load_for_inference(
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     adapter_config = Path(place) / "adapter_config.json"
     if adapter_config.is_file():
-        base = _base_of(adapter_config)
+        base = base_of(adapter_config)
         model = _with_adapter(base, place, dtype, device)
     else:
         base, model = None, _whole(Model(path=place), dtype, device)
     has_tokenizer = (Path(place) / "tokenizer_config.json").is_file() or not Path(place).is_dir()
-    tokenizer = load_tokenizer(Model(path=place if has_tokenizer or base is None else base))
+    tokenizer = load_tokenizer(Model(path=place) if has_tokenizer or base is None else base)
     stops = getattr(model.generation_config, "eos_token_id", None)
     stops = [] if stops is None else stops if isinstance(stops, list) else [stops]
     template = ChatTemplate.load(tokenizer, extra_stop_ids=stops)
     model.eval().requires_grad_(False)
-    return Loaded(model, tokenizer, template, place, base)
+    return Loaded(model, tokenizer, template, place, base and base.path)
 
 
 def fingerprint(model: Model, config: Any) -> str:
@@ -238,8 +250,8 @@ def resolve_run(path: str) -> str:
     return path
 
 
-def _base_of(adapter_config: Path) -> str:
-    """Where the base model of an adapter lives."""
+def base_of(adapter_config: Path) -> Model:
+    """Where the base model of an adapter lives. Raises ModelError where the file does not say."""
     try:
         settings = json.loads(adapter_config.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -253,7 +265,8 @@ def _base_of(adapter_config: Path) -> str:
                 path=adapter_config,
             )
         )
-    return base
+    revision = settings.get("revision")
+    return Model(path=base, revision=revision if isinstance(revision, str) else None)
 
 
 def _whole(model: Model, dtype: torch.dtype | None, device: torch.device | str) -> Any:
@@ -264,10 +277,10 @@ def _whole(model: Model, dtype: torch.dtype | None, device: torch.device | str) 
     return load_weights(model, config, wanted, device)
 
 
-def _with_adapter(base: str, place: str, dtype: torch.dtype | None, device: torch.device | str) -> Any:
+def _with_adapter(base: Model, place: str, dtype: torch.dtype | None, device: torch.device | str) -> Any:
     from peft import PeftModel
 
-    if Path(base).is_absolute() and not Path(base).exists():
+    if Path(base.path).is_absolute() and not Path(base.path).exists():
         raise ModelError(
             say(
                 "The base {base} of the adapter {place} is not there any more. Put it back, or write "
@@ -275,11 +288,11 @@ def _with_adapter(base: str, place: str, dtype: torch.dtype | None, device: torc
                 "into {place}/adapter_config.json (base_model_name_or_path).",
                 "适配器 {place} 的基座 {base} 已不在原处。请放回原处，或在 {place}/adapter_config.json 的 "
                 "base_model_name_or_path 中写明新位置。",
-                base=base,
+                base=base.path,
                 place=place,
             )
         )
-    whole = _whole(Model(path=base), dtype, device)
+    whole = _whole(base, dtype, device)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PEFT's deprecations are for its developers
@@ -290,7 +303,7 @@ def _with_adapter(base: str, place: str, dtype: torch.dtype | None, device: torc
                 "The adapter {place} does not fit its base {base}: {reason}",
                 "适配器 {place} 与其基座 {base} 不匹配：{reason}",
                 place=place,
-                base=base,
+                base=base.path,
                 reason=_first_line(error),
             )
         ) from None
@@ -345,7 +358,7 @@ def _refuse_folder(place: Path, needs_config: bool) -> None:
                 "{path} 是适配器而非完整模型，其基座是 {base}。请先合并"
                 "（attune merge {path} --output <文件夹>），或直接给出基座。",
                 path=place,
-                base=_base_of(adapter),
+                base=base_of(adapter).path,
             )
         )
     if not needs_config and (any(place.glob("tokenizer*")) or any(place.glob("vocab*"))):

@@ -21,7 +21,7 @@ from torch import Tensor
 from ..data import durable
 from ..recipe.errors import ModelError, RunError
 from ..recipe.messages import say
-from .load import Loaded, load_for_inference
+from .load import Loaded, base_of, cast, load_config, load_for_inference
 from .save import replace_folder, save
 
 OnProgress = Callable[[str, int, int], None]
@@ -117,11 +117,12 @@ def merge(run: str | Path, output: str | Path, on_progress: OnProgress | None = 
         type(layer).__name__ == "Linear" and hasattr(layer, "lora_A") for layer in loaded.model.modules()
     )
     tell(what, 1, 4)
-    dtype = getattr(loaded.model.config, "dtype", None) or torch.float32
-    merged = _stored_dtype(loaded, loaded.model.merge_and_unload())
+    dtype = _stored_dtype(loaded)
+    _untie(loaded.model.get_base_model())
+    merged = cast(loaded.model.merge_and_unload(), dtype)
     draft = place.with_name(f".merging-{place.name}")
     try:
-        save(merged.to(dtype), loaded.tokenizer, loaded.template, draft)
+        save(merged, loaded.tokenizer, loaded.template, draft)
         del merged
         tell(what, 2, 4)
         found = _logits(load_for_inference(str(draft), dtype=torch.float32).model, prompts)
@@ -138,11 +139,25 @@ def merge(run: str | Path, output: str | Path, on_progress: OnProgress | None = 
     return report
 
 
-def _stored_dtype(loaded: Loaded, merged: Any) -> Any:
-    """The merged model with the base's configuration of attention and cache restored for its folder."""
-    merged.config.use_cache = True
-    merged.generation_config = loaded.model.generation_config
-    return merged
+def _untie(base: Any) -> None:
+    """Where one matrix is embedding and head, and only one of the two learnt (or each another correction), the
+    merged model needs two matrices.
+    """
+    head, embedding = base.get_output_embeddings(), base.get_input_embeddings()
+    adapted = [layer for layer in (head, embedding) if hasattr(layer, "get_base_layer")]
+    if not adapted or head.weight is not embedding.weight:
+        return
+    layer = head.get_base_layer() if head in adapted else head
+    layer.weight = torch.nn.Parameter(layer.weight.detach().clone(), requires_grad=False)
+    base.config.tie_word_embeddings = False
+    base.config.get_text_config().tie_word_embeddings = False
+
+
+def _stored_dtype(loaded: Loaded) -> torch.dtype:
+    """The dtype of the base's own files; it was loaded in float32, so that the sum is exact."""
+    config = load_config(base_of(Path(loaded.path) / "adapter_config.json"))
+    dtype = getattr(config, "dtype", None)
+    return dtype if isinstance(dtype, torch.dtype) else torch.float32
 
 
 def _compare(
@@ -186,8 +201,9 @@ def _logits(model: Any, prompts: Sequence[list[int]]) -> list[Tensor]:
     return [model(torch.tensor([ids], device=model.device)).logits[0].float().cpu() for ids in prompts]
 
 
-def _prompts(run: str, loaded: Loaded, limit: int = 16, longest: int = 256) -> list[list[int]]:
+def _prompts(run: str, loaded: Loaded, limit: int = 16) -> list[list[int]]:
     """Token ids to compare on: what the run held out, and a few plain sentences."""
+    longest = min(256, getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None) or 256)
     texts = list(_PROBES)
     held_out = Path(run) / "held_out.jsonl"
     if held_out.is_file():

@@ -11,9 +11,16 @@ from ..data.template import ChatTemplate
 
 
 def save(
-    model: Any, tokenizer: Any, template: ChatTemplate | None, folder: Path, base: str | None = None
+    model: Any,
+    tokenizer: Any,
+    template: ChatTemplate | None,
+    folder: Path,
+    base: str | None = None,
+    revision: str | None = None,
 ) -> None:
-    """Writes ``folder`` beside its place and renames it. ``base``: where the adapter's base model lives."""
+    """Writes ``folder`` beside its place and renames it. ``base`` and ``revision``: where the adapter's base
+    model lives.
+    """
     draft = folder.with_name(f".writing-{folder.name}")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
@@ -24,11 +31,13 @@ def save(
             # A folder is named in full: the adapter may be asked from anywhere.
             place = str(Path(base).resolve()) if Path(base).exists() else base
             for settings in model.peft_config.values():
-                settings.base_model_name_or_path = place
+                settings.base_model_name_or_path, settings.revision = place, revision
+        whole = model.get_base_model() if hasattr(model, "peft_config") else model
+        whole.generation_config = _writable(whole.generation_config)
         model.save_pretrained(draft, safe_serialization=True)
         tokenizer.save_pretrained(draft)
         if hasattr(model, "peft_config"):
-            model.get_base_model().generation_config.save_pretrained(draft)
+            whole.generation_config.save_pretrained(draft)
             # PEFT writes a README of empty headings; ours is the run's report.
             (draft / "README.md").unlink(missing_ok=True)
         replace_folder(draft, folder)
@@ -56,3 +65,18 @@ def _stop_where_trained(model: Any, tokenizer: Any, template: ChatTemplate) -> N
     if base.generation_config.pad_token_id is None:
         pad = tokenizer.pad_token_id
         base.generation_config.pad_token_id = pad if pad is not None else tokenizer.eos_token_id
+
+
+def _writable(settings: Any) -> Any:
+    """transformers reads a generation configuration with sampling options and no ``do_sample`` (many published
+    models have one) and refuses to write it once a stop token has changed. Such options have no effect: they
+    go, and the tokens stay.
+    """
+    from transformers import GenerationConfig
+
+    try:
+        settings.validate(strict=True)
+    except ValueError:
+        names = ("bos_token_id", "eos_token_id", "pad_token_id")
+        return GenerationConfig(**{name: getattr(settings, name) for name in names})
+    return settings

@@ -32,9 +32,10 @@ def training(monkeypatch: pytest.MonkeyPatch) -> Any:
     def install(do: Any) -> list[tuple[Any, dict[str, Any]]]:
         calls: list[tuple[Any, dict[str, Any]]] = []
 
-        def train(recipe: Any, **options: Any) -> None:
+        def train(recipe: Any, **options: Any) -> types.SimpleNamespace:
             calls.append((recipe, options))
             do()
+            return types.SimpleNamespace(reason="already_finished")
 
         module = types.ModuleType("attune.engine.train")
         module.train = train  # type: ignore[attr-defined]

@@ -186,6 +186,18 @@ def test_overlong_keep_prompt_end() -> None:
     assert not done.by_turn
 
 
+def test_overlong_history_before_the_only_learnt_answer() -> None:
+    conversation = talk("a" * 30, "b" * 30, "c?", "d.")
+    done = encoder(max_length=20, learn="last_answer").encode(conversation)
+    piece = only(done)
+    assert piece.num_tokens == 20
+    assert learnt(piece) == "d." + STOP
+    whole = only(encoder(learn="last_answer").encode(conversation))
+    assert [*piece.prompt, *piece.branches[0][0]] == [*whole.prompt, *whole.branches[0][0]][-20:]
+    assert done.prompt_cut == whole.num_tokens - 20
+    assert not done.by_turn
+
+
 def test_overlong_cut_answer() -> None:
     conversation = talk("xx", "y" * 40)
     prompt, answer = sizes(conversation)

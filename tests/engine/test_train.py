@@ -112,6 +112,10 @@ def test_without_held_out_rows_nothing_is_evaluated(recipe: MakeRecipe) -> None:
     assert result.reason == "finished"
     assert result.state["held_out_loss"] is None
     assert events(result.output, "eval_end") == []
+    assert any(
+        "train.final=best, train.early_stopping_patience can do nothing" in text
+        for text in result.state["warnings"]
+    )
 
 
 def test_keep_checkpoints(recipe: MakeRecipe) -> None:

@@ -151,6 +151,19 @@ def test_random_weights_by_seed(tmp_path: Path) -> None:
     assert load_weights(model, load_config(model), torch.bfloat16).dtype == torch.bfloat16
 
 
+def test_random_weights_in_half_precision_keep_their_positions_exact(tmp_path: Path) -> None:
+    """Rotary frequencies are a buffer, and no weight."""
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**SIZES, "model_type": "llama", "dtype": "bfloat16"}))
+    wanted = Model(path=str(path))
+    half = load_weights(wanted, load_config(wanted), torch.bfloat16)
+    whole = load_weights(wanted, load_config(wanted), torch.float32)
+    assert half.lm_head.weight.dtype == torch.bfloat16
+    assert half.model.rotary_emb.inv_freq.dtype == torch.float32
+    assert torch.equal(half.lm_head.weight, whole.lm_head.weight.bfloat16())
+    assert not torch.equal(whole.lm_head.weight, half.lm_head.weight.float()), "drawn in float32"
+
+
 def test_weights_in_the_wanted_precision(base: Path) -> None:
     model = Model(path=str(base))
     for dtype in (torch.float32, torch.bfloat16):
@@ -199,7 +212,7 @@ def test_an_adapter_folder_that_is_damaged_or_has_lost_its_base(base: Path, tmp_
     (folder / "adapter_config.json").write_text(
         json.dumps({**settings, "base_model_name_or_path": "/gone/base"})
     )
-    assert "No model at /gone/base." in words(lambda: load_for_inference(str(folder), "cpu"))
+    assert "The base /gone/base of the adapter" in words(lambda: load_for_inference(str(folder), "cpu"))
     for broken in ("{", "[]", "{}"):
         (folder / "adapter_config.json").write_text(broken)
         assert "adapter_config.json names no base model" in words(

@@ -75,7 +75,13 @@ def test_heads(family: str, scale: float, softcap: float | None, has_bias: bool)
 
 
 @pytest.mark.parametrize(
-    ("family", "why"), [("mamba", "differ by"), ("gpt_oss", "arguments that a layout does not know: s_aux")]
+    ("family", "why"),
+    [
+        ("mamba", "differ by"),
+        ("gpt_oss", "arguments that a layout does not know: s_aux"),
+        ("phimoe", "a window of 1000 tokens that only the mask knows of"),
+        ("llama4", "a window of 1000 tokens that only the mask knows of"),
+    ],
 )
 def test_a_model_that_cannot_take_the_layout_runs_padded_and_says_why(family: str, why: str) -> None:
     policy = Policy(build(family))

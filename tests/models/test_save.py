@@ -13,8 +13,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from attune.adapters import fused, lora
 from attune.data.template import ChatTemplate
-from attune.models.load import load_for_inference
+from attune.models.load import base_of, load_for_inference
 from attune.models.save import save
+from attune.recipe.schema import Model
 
 from ..data.tiny import tokenizer
 from .tiny import SIZES
@@ -119,3 +120,27 @@ def test_saving_again_replaces(base: Path) -> None:
 def test_a_text_model_has_no_template(tmp_path: Path) -> None:
     save(base_model(), TOKENIZER, None, tmp_path / "m")
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "m").vocab_size == len(TOKENIZER)
+
+
+@pytest.mark.parametrize("is_adapter", [False, True])
+def test_sampling_options_without_sampling_do_not_end_a_run(
+    is_adapter: bool, base: Path, tmp_path: Path
+) -> None:
+    """Llama 2's folder has them; transformers refuses to write what it has read itself."""
+    settings = json.loads((base / "generation_config.json").read_text())
+    (base / "generation_config.json").write_text(json.dumps({**settings, "temperature": 0.9, "top_p": 0.6}))
+    model = AutoModelForCausalLM.from_pretrained(base)
+    if is_adapter:
+        model = lora.attach(model, lora.Config(rank=2))
+    save(model, TOKENIZER, TEMPLATE, tmp_path / "a", str(base))
+    written = json.loads((tmp_path / "a" / "generation_config.json").read_text())
+    assert written["eos_token_id"] == sorted(TEMPLATE.stop_ids)
+    assert written["pad_token_id"] == settings["pad_token_id"]
+    assert "temperature" not in written
+
+
+def test_the_revision_of_the_base_is_kept(base: Path, tmp_path: Path) -> None:
+    save(tuned_model(), TOKENIZER, TEMPLATE, tmp_path / "a", "owner/name", "v2")
+    assert base_of(tmp_path / "a" / "adapter_config.json") == Model(path="owner/name", revision="v2")
+    save(tuned_model(), TOKENIZER, TEMPLATE, tmp_path / "a", str(base))
+    assert base_of(tmp_path / "a" / "adapter_config.json") == Model(path=str(base))

@@ -40,6 +40,22 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
         "Mamba",
         {"vocab_size": VOCABULARY, "hidden_size": 32, "state_size": 4, "num_hidden_layers": 2},
     ),
+    # Both leave the border to the mask: attention itself is told of no window and no chunk.
+    "phimoe": (
+        "Phimoe",
+        {**_WINDOW, "sliding_window": 1000, "num_local_experts": 2, "num_experts_per_tok": 1},
+    ),
+    "llama4": (
+        "Llama4Text",
+        {
+            **SIZES,
+            "head_dim": 8,
+            "attention_chunk_size": 1000,
+            "intermediate_size_mlp": 48,
+            "num_local_experts": 2,
+            "layer_types": ["chunked_attention", "full_attention"],
+        },
+    ),
     "gpt_oss": (
         "GptOss",
         {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
+from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -15,12 +16,15 @@ from attune.recipe.errors import RecipeError
 
 
 @pytest.fixture
-def stranger(monkeypatch: pytest.MonkeyPatch) -> None:
+def stranger(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A package that brings an adapter ``foreign`` and a second ``lora``."""
+    plugs._foreign.cache_clear()
     module = types.ModuleType("stranger")
     monkeypatch.setitem(sys.modules, "stranger", module)
     points = [EntryPoint(name, "stranger", "attune.adapters") for name in ("foreign", "lora")]
     monkeypatch.setattr(plugs, "entry_points", lambda group: points if group == "attune.adapters" else [])
+    yield
+    plugs._foreign.cache_clear()
 
 
 def test_a_file_is_a_name() -> None:
