@@ -8,6 +8,7 @@ final/          the result                   report.html     the picture of it a
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -161,6 +162,18 @@ def differences(old: Recipe, new: Recipe) -> list[str]:
     """The fields in which two recipes would compute different weights, as ``train.seed: 42 → 7``."""
     lines = recipes.difference(old, new)
     return [line for line in lines if recipes.touches_weights(line.split(":")[0])]
+
+
+def changed_files(state: dict[str, Any]) -> list[str]:
+    """The files that a run was trained on and that hold something else now, as sentences. What is gone, or
+    came from a hub, is not looked at.
+    """
+    changed = []
+    for file in state.get("data", []):
+        path = Path(file["path"])
+        if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != file["sha256"]:
+            changed.append(say("{path} has changed", "{path} 已改变", path=path))
+    return changed
 
 
 def versions() -> dict[str, str]:

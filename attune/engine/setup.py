@@ -28,7 +28,15 @@ from ..recipe.messages import say
 from ..recipe.schema import Recipe
 from . import parts
 from .events import Listener, RunEnded
-from .run import RunFolder, check_same, current_threads, describe_platform, differences, versions
+from .run import (
+    RunFolder,
+    changed_files,
+    check_same,
+    current_threads,
+    describe_platform,
+    differences,
+    versions,
+)
 from .step import Micro
 
 
@@ -192,13 +200,14 @@ def _finished(
     state: dict[str, Any], folder: RunFolder, recipe: Recipe, listeners: tuple[Listener, ...]
 ) -> dict[str, Any]:
     """A finished run is left alone and says so, unless it answers another question than the one asked now."""
-    different = differences(recipes.load(folder.path / "recipe.yaml"), recipe)
+    different = differences(recipes.load(folder.path / "recipe.yaml"), recipe) + changed_files(state)
     if different:
         raise RecipeError(
             say(
-                "{path} holds a finished run of another recipe:\n  {found}\n"
+                "{path} holds a finished run of something else:\n  {found}\n"
                 "Use another --output, or --fresh to start over.",
-                "{path} 中是另一个配方已完成的训练：\n  {found}\n请换一个 --output，或用 --fresh 重新开始。",
+                "{path} 中是一个已完成的训练，但与当前要求不同：\n  {found}\n"
+                "请换一个 --output，或用 --fresh 重新开始。",
                 path=folder.path,
                 found="\n  ".join(different),
             )

@@ -206,7 +206,7 @@ def load_for_inference(
     stops = [] if stops is None else stops if isinstance(stops, list) else [stops]
     template = ChatTemplate.load(tokenizer, extra_stop_ids=stops)
     model.eval().requires_grad_(False)
-    return Loaded(model, tokenizer, template, place, base and base.path)
+    return Loaded(model, tokenizer, template, place, base.path if base else None)
 
 
 def fingerprint(model: Model, config: Any) -> str:

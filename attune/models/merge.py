@@ -140,8 +140,8 @@ def merge(run: str | Path, output: str | Path, on_progress: OnProgress | None = 
 
 
 def _untie(base: Any) -> None:
-    """Where one matrix is embedding and head, and only one of the two learnt (or each another correction), the
-    merged model needs two matrices.
+    """Where one matrix is embedding and head, and only one of the two learnt (or each another correction),
+    the merged model needs two matrices.
     """
     head, embedding = base.get_output_embeddings(), base.get_input_embeddings()
     adapted = [layer for layer in (head, embedding) if hasattr(layer, "get_base_layer")]

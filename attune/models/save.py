@@ -32,11 +32,14 @@ def save(
             place = str(Path(base).resolve()) if Path(base).exists() else base
             for settings in model.peft_config.values():
                 settings.base_model_name_or_path, settings.revision = place, revision
-        whole = model.get_base_model() if hasattr(model, "peft_config") else model
+        is_adapter = hasattr(model, "peft_config")
+        whole = model.get_base_model() if is_adapter else model
         whole.generation_config = _writable(whole.generation_config)
-        model.save_pretrained(draft, safe_serialization=True)
+        # The vocabulary never grows here: PEFT need not ask the hub whether it did, nor keep embeddings.
+        options = {"save_embedding_layers": False} if is_adapter else {}
+        model.save_pretrained(draft, safe_serialization=True, **options)
         tokenizer.save_pretrained(draft)
-        if hasattr(model, "peft_config"):
+        if is_adapter:
             whole.generation_config.save_pretrained(draft)
             # PEFT writes a README of empty headings; ours is the run's report.
             (draft / "README.md").unlink(missing_ok=True)
@@ -68,9 +71,9 @@ def _stop_where_trained(model: Any, tokenizer: Any, template: ChatTemplate) -> N
 
 
 def _writable(settings: Any) -> Any:
-    """transformers reads a generation configuration with sampling options and no ``do_sample`` (many published
-    models have one) and refuses to write it once a stop token has changed. Such options have no effect: they
-    go, and the tokens stay.
+    """transformers reads a generation configuration with sampling options and no ``do_sample`` (many models
+    have one) and refuses to write it once a stop token has changed. Such options have no effect: they go, and
+    the tokens stay.
     """
     from transformers import GenerationConfig
 

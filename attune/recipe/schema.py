@@ -184,7 +184,7 @@ class Train(Section):
     """AdamW's second moment. | AdamW 二阶矩系数。"""
     adam_epsilon: float = Field(1e-8, gt=0)
     """AdamW's epsilon. | AdamW 的 epsilon。"""
-    seed: int = Field(42, ge=0, lt=2**63)
+    seed: int = Field(42, ge=0)
     """Decides the initial adapter, the order of rows, dropout. | 决定适配器初值、数据顺序与 dropout。"""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Of the frozen weights and the arithmetic; trained weights are always fp32. auto: bf16 where this machine is measured to be faster with it. | 冻结权重与计算的精度；被训练的权重始终为 fp32。auto：本机实测 bf16 更快时才用。"""
@@ -223,7 +223,7 @@ class Generation(Section):
     """Sample from the likeliest tokens that hold this share. | 只从累计概率达到 p 的词中采样。"""
     repetition_penalty: float = Field(1.0, gt=0)
     """Above 1 discourages tokens that already stand in the text. | 大于 1 时抑制重复。"""
-    seed: int = Field(0, ge=0, lt=2**63)
+    seed: int = Field(0, ge=0)
     """Makes sampling repeatable. | 使采样可复现。"""
 
 

@@ -17,7 +17,7 @@ def test_the_longest_example_is_bounded_by_the_window(recipe: MakeRecipe) -> Non
     small = LlamaConfig(max_position_embeddings=64)
     assert parts.encode_policy(recipe(), small).max_length == 64
     assert parts.encode_policy(recipe(), LlamaConfig(max_position_embeddings=9000)).max_length == 2048
-    with pytest.raises(RecipeError, match="data.max_length=65 is more than the model's window of 64 tokens"):
+    with pytest.raises(RecipeError, match="is more than the model's window of 64 tokens"):
         parts.encode_policy(recipe(data={"max_length": 65}), small)
 
 

@@ -126,10 +126,17 @@ def test_a_finished_run_says_so_and_does_nothing(recipe: MakeRecipe) -> None:
     }
 
 
+def test_a_finished_run_on_data_that_has_changed_is_named(recipe: MakeRecipe, rows_path: Path) -> None:
+    train(recipe(max_steps=2))
+    write_rows(rows_path, 25)
+    with pytest.raises(RecipeError, match=r"finished run of something else:\n  .*rows.jsonl has changed\n"):
+        train(recipe(max_steps=2))
+
+
 def test_a_finished_run_of_another_recipe_is_not_touched(recipe: MakeRecipe) -> None:
     train(recipe(max_steps=2))
     with pytest.raises(
-        RecipeError, match=r"finished run of another recipe:\n  train.max_steps: 2 → 3\n.*--fresh"
+        RecipeError, match=r"finished run of something else:\n  train.max_steps: 2 → 3\n.*--fresh"
     ):
         train(recipe(max_steps=3))
     assert train(recipe(max_steps=2, save_steps=1)).reason == "already_finished", "no weight depends on it"
