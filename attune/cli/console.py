@@ -40,7 +40,9 @@ class Console:
         self._file = file or sys.stdout
         self._warnings: list[str] = []
         self._told: dict[str, float] = {}
-        """When each kind of plain line was last printed."""
+        """When each kind of plain line was last printed, or its work was first heard of."""
+        self._mentioned: set[str] = set()
+        """The work of which a plain line was printed: of that, the end is told too."""
         self._bars: Bars | None = None
         self._tasks: dict[str, TaskID] = {}
 
@@ -98,12 +100,15 @@ class Console:
             if done:
                 self._bars.remove_task(self._tasks.pop(event.what))
         elif done:
-            if (
-                self._told.pop(event.what, None) is not None
-            ):  # short work, never mentioned, is not mentioned now
-                self._line(f"{event.what}: {event.done:,}/{event.total:,}")
+            self._told.pop(event.what, None)
+            if event.what in self._mentioned:
+                self._mentioned.discard(event.what)
+                self._line(_plain(event))
+        elif event.what not in self._told:
+            self._told[event.what] = self._clock()  # work that ends within the interval is never mentioned
         elif self._is_time(event.what):
-            self._line(f"{event.what}: {event.done:,}/{event.total:,}")
+            self._mentioned.add(event.what)
+            self._line(_plain(event))
 
     def _step(self, event: StepEnd) -> None:
         if self._bars is not None:
@@ -113,8 +118,10 @@ class Console:
             task, status = self._tasks[name], sentences.numbers(event)
             self._bars.update(task, completed=event.step, total=event.num_steps, status=status)
         elif self._is_time("step") or event.step == event.num_steps:
-            name = say("step", "步")
-            self._line(f"{name} {event.step:,}/{event.num_steps:,}  {sentences.numbers(event)}")
+            place = say(
+                "step {step:,}/{num:,}", "第 {step:,}/{num:,} 步", step=event.step, num=event.num_steps
+            )
+            self._line(f"{place}  {sentences.numbers(event)}")
 
     def _is_time(self, kind: str) -> bool:
         now = self._clock()
@@ -133,7 +140,7 @@ class Console:
 
     def _end(self, event: RunEnded) -> None:
         self._clear_bars()
-        self._print("")
+        self._line("")
         self._print(sentences.result(event), "green" if event.reason != "already_finished" else "")
         for warning in self._warnings:
             self._print(say("Warning: {text}", "警告：{text}", text=warning), "yellow")
@@ -147,6 +154,16 @@ class Console:
             for task in self._tasks.values():
                 self._bars.remove_task(task)
             self._tasks.clear()
+
+
+def _plain(event: Progress) -> str:
+    return say(
+        "{what}: {done:,}/{total:,}",
+        "{what}：{done:,}/{total:,}",
+        what=event.what,
+        done=event.done,
+        total=event.total,
+    )
 
 
 def _bars(file: TextIO) -> Bars:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ..recipe.errors import AttuneError
+from ..recipe.errors import AttuneError, Interrupted
 from ..recipe.messages import pick, say
 from . import chat, eval, merge, plan, pretrain, quickstart, reference, runs, sft, train
 from .command import Command, GeneratingCommand, Group, TrainingCommand
@@ -75,11 +75,14 @@ def run(arguments: Sequence[str]) -> int:
             command.invoke(context)
     except typer.Exit as end:
         return end.exit_code
+    except Interrupted as end:
+        typer.secho(str(end), fg="yellow", err=True)  # what was asked for is no error
+        return end.exit_code
     except AttuneError as error:
         _report(error.problems)
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        _report([say("Interrupted.", "已中断。")])
+        typer.secho(say("Interrupted.", "已中断。"), fg="yellow", err=True)
         return 130
     except BrokenPipeError:
         return _closed_pipe()

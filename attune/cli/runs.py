@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from ..recipe.errors import RunError
 from ..recipe.messages import join, say
 from .plan import AsJson
 
+DEFAULT = "runs"
 Folder = Annotated[str, typer.Argument(metavar="DIR", show_default=False)]
 
 
-def runs(folder: Folder = "runs", as_json: AsJson = False) -> None:
+def runs(folder: Folder = DEFAULT, as_json: AsJson = False) -> None:
     """What was run, with scores. | 列出运行过的训练及其得分。"""
     from ..evaluation.runs import list_runs
     from .show import json_text, table
 
+    if folder != DEFAULT and not Path(folder).is_dir():
+        raise RunError(
+            say(
+                "{folder}: no such folder. Type attune runs for those in {default}, or name another folder.",
+                "{folder}：没有这个文件夹。attune runs 列出 {default} 中的运行，也可指定其他文件夹。",
+                folder=folder,
+                default=DEFAULT,
+            )
+        )
     found = list_runs(folder)
     if as_json:
         print(json_text(found))
@@ -38,13 +50,23 @@ def runs(folder: Folder = "runs", as_json: AsJson = False) -> None:
 def _row(run: dict[str, Any]) -> list[str]:
     return [
         run["name"],
-        run["state"],
+        _state(run["state"]),
         _of(run["step"], run["num_steps"]),
         _figure(run["loss"]),
         _figure(run["held_out_loss"]),
         run["problem"] or _scores(run["scores"]),
         (run["date"] or "")[:16].replace("T", " "),
     ]
+
+
+def _state(state: str) -> str:
+    known = {
+        "finished": say("finished", "已完成"),
+        "running": say("running", "进行中"),
+        "interrupted": say("interrupted", "已中断"),
+        "broken": say("broken", "已损坏"),
+    }
+    return known[state]
 
 
 def _scores(scores: dict[str, Any]) -> str:

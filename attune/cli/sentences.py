@@ -37,7 +37,7 @@ def header(event: RunStarted) -> str:
         all=amount(event.num_parameters),
         share=share,
         precision=event.precision,
-        layout=event.layout,
+        layout=say("packed", "无填充打包") if event.layout == "packed" else event.layout,
     )
     if event.step:
         text += say(" Resuming after step {step:,}.", "从第 {step:,} 步之后继续。", step=event.step)
@@ -83,9 +83,10 @@ def result(event: RunEnded) -> str:
         if event.reason != "early_stopping"
         else say("Stopped early (the held-out loss no longer fell)", "提前停止（留出损失不再下降）"),
         say(
-            "{step:,} steps in {time}",
+            "{step:,} step{s} in {time}",
             "{step:,} 步，用时 {time}",
             step=event.step,
+            s="" if event.step == 1 else "s",
             time=duration(event.seconds),
         ),
     ]
@@ -97,7 +98,7 @@ def result(event: RunEnded) -> str:
     parts.append(
         say("peak memory {memory:.1f} GiB", "峰值内存 {memory:.1f} GiB", memory=event.peak_memory_gib)
     )
-    return join(parts) + f" → {event.path}"
+    return say(", ", "，").join(parts) + f" → {event.path}"
 
 
 def what_next(event: RunEnded, recipe: Recipe | None) -> list[str]:

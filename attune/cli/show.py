@@ -52,5 +52,11 @@ def _print(what: Any) -> None:
 
     from rich.console import Console
 
-    # A pipe has no width: nothing is wrapped or cut there.
-    Console(highlight=False, width=None if sys.stdout.isatty() else 400).print(what)
+    if sys.stdout.isatty():
+        Console(highlight=False).print(what)
+        return
+    # A pipe has no width: nothing is wrapped or cut there, and no line is filled up with blanks.
+    console = Console(highlight=False, width=400)
+    with console.capture() as captured:
+        console.print(what)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))

@@ -221,10 +221,11 @@ class Encoder:
             return Segments(piece.prompt[-keep:], ((ids, learn),)), len(piece.prompt) - keep, False
         raise TooLong(
             say(
-                "{num} tokens (prompt {prompt}, answer {answer}), the limit is {limit}; raise "
-                "data.max_length or choose another data.overlong",
-                "{num} 个 token（提示 {prompt}，回答 {answer}），上限 {limit}；可调大 data.max_length "
-                "或改用其他 data.overlong",
+                "{num:,} tokens (prompt {prompt:,}, answer {answer:,}), the limit is {limit:,}; "
+                "data.overlong=cut_answer cuts the answer, and data.max_length may be as large as the "
+                "model's window",
+                "{num:,} 个 token（提示 {prompt:,}，回答 {answer:,}），上限 {limit:,}；"
+                "data.overlong=cut_answer 会截断回答，data.max_length 最大可到模型窗口",
                 num=piece.num_tokens,
                 prompt=len(piece.prompt),
                 answer=len(ids),

@@ -18,10 +18,11 @@ def about_files(loaded: Loaded) -> Notices:
     notices = []
     for report in loaded.files:
         text = say(
-            "{path}: {rows:,} rows, format {format} ({container}{encoding})",
+            "{path}: {rows:,} row{s}, format {format} ({container}{encoding})",
             "{path}：{rows:,} 行，格式 {format}（{container}{encoding}）",
             path=report.path,
             rows=report.num_rows,
+            s="" if report.num_rows == 1 else "s",
             format=report.format,
             container=report.container,
             encoding=f", {report.encoding}" if report.encoding else "",
@@ -56,52 +57,81 @@ def about_files(loaded: Loaded) -> Notices:
     return notices
 
 
-def what_happened(done: Sequence[Encoded], *, drops: bool) -> Notices:
-    """Counts of all that was done to examples. ``drops``: overlong ones are dropped, as was asked for."""
+def nothing_held_out(share: float, num_held: int, num_rows: int) -> Notices:
+    """Where a share was to be held out and none is: there are too few prompts (or texts) to spare one."""
+    if num_held or not share:
+        return []
+    text = say(
+        "Too few to hold any out (rows: {n}): there will be no held-out loss. --held-out FILE gives rows",
+        "数据太少（{n} 行），没有留出任何行：不会有留出损失。可用 --held-out 文件 指定",
+        n=num_rows,
+    )
+    return [("info", text)]
+
+
+def what_happened(done: Sequence[Encoded], origins: Sequence[Origin], *, drops: bool) -> Notices:
+    """Counts of all that was done to examples. ``origins`` is parallel to ``done``; ``drops``: overlong ones
+    are dropped, as was asked for.
+    """
     cut = [encoded.prompt_cut for encoded in done if encoded.prompt_cut]
     answers = sum(encoded.answers_cut for encoded in done)
     dropped = sum(encoded.too_long for encoded in done) if drops else 0
-    refused = sum(encoded.rejected is not None for encoded in done) - dropped
+    refused = [
+        (origin.path, origin.row, encoded.rejected)
+        for origin, encoded in zip(origins, done, strict=True)
+        if encoded.rejected is not None and not (drops and encoded.too_long)
+    ]
     by_turn = sum(encoded.by_turn for encoded in done)
     notices = []
     if refused:
+        path, row, reason = min(refused)
         text = say(
-            "{n} examples could not be encoded: see rejected.jsonl",
-            "{n} 个样例无法编码：见 rejected.jsonl",
-            n=refused,
+            "{n} could not be encoded (see rejected.jsonl), first {path}:{row}: {reason}",
+            "{n}无法编码（见 rejected.jsonl），首个是 {path}:{row}：{reason}",
+            n=_counted(len(refused), "example", "个样例"),
+            path=path,
+            row=row,
+            reason=reason,
         )
         notices.append(("warning", text))
     if cut:
         text = say(
-            "{n} prompts lost their beginning ({t} tokens in all) to fit data.max_length",
-            "{n} 条提示为满足 data.max_length 被截去开头（共 {t} 个 token）",
-            n=len(cut),
+            "{n} lost the beginning ({t:,} tokens in all) to fit data.max_length",
+            "{n}为满足 data.max_length 被截去开头（共 {t:,} 个 token）",
+            n=_counted(len(cut), "prompt", "条提示"),
             t=sum(cut),
         )
         notices.append(("warning", text))
     if answers:
         text = say(
-            "{n} answers were cut at data.max_length; their stop token is not learnt",
-            "{n} 个回答在 data.max_length 处截断；不学习其停止符",
-            n=answers,
+            "{n} cut at data.max_length: there the stop token is not learnt",
+            "{n}在 data.max_length 处截断；不学习其停止符",
+            n=_counted(answers, "answer", "个回答"),
         )
         notices.append(("warning", text))
     if dropped:
         text = say(
-            "{n} overlong examples were dropped, as data.overlong=drop asks",
-            "按 data.overlong=drop 丢弃了 {n} 个超长样例",
-            n=dropped,
+            "{n} dropped, as data.overlong=drop asks",
+            "按 data.overlong=drop 丢弃了 {n}",
+            n=_counted(dropped, "overlong example", "个超长样例"),
         )
         notices.append(("warning", text))
     if by_turn:
         text = say(
-            "{n} conversations are laid one answer at a time: too long as a whole, or rendered otherwise as "
-            "history",
-            "{n} 段对话按回答逐条编排：整体过长，或模板对历史的渲染不同",
-            n=by_turn,
+            "{n} learnt one answer at a time, each an example: too long as a whole, or the chat template "
+            "writes earlier turns in another way",
+            "{n}按回答拆成多个样例：整体过长，或对话模板对历史的写法不同",
+            n=_counted(by_turn, "conversation", "段对话"),
         )
         notices.append(("info", text))
     return notices
+
+
+def _counted(count: int, noun: str, chinese: str) -> str:
+    """``1 prompt``, ``1,200 prompts``."""
+    return say(
+        "{n:,} {noun}{s}", "{n:,} {chinese}", n=count, noun=noun, s="" if count == 1 else "s", chinese=chinese
+    )
 
 
 def leaks(train: Sequence[Example], held: Sequence[Example], origins: Sequence[Origin]) -> Notices:

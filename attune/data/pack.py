@@ -35,26 +35,33 @@ def step_examples(step: int, num_examples: int, global_batch_size: int, seed: in
 
 
 def packs(
-    examples: Sequence[int], lengths: Sequence[int], micro_tokens: int, num_parts: int = 1
+    examples: Sequence[int],
+    lengths: Sequence[int],
+    micro_tokens: int,
+    num_parts: int = 1,
+    *,
+    padded: bool = False,
 ) -> list[list[int]]:
     """Splits a step's examples into rows of at most ``micro_tokens`` tokens, the fewest that
     first-fit-decreasing finds, their number a multiple of ``num_parts`` where there are examples enough. An
     example that is longer than a row by itself makes its own row.
 
     ``lengths`` gives the tokens of each entry of ``examples``. The order of equal lengths is the given one.
+    With ``padded`` every example of a row costs as much as its longest, which is its first.
     """
     by_length = sorted(range(len(examples)), key=lambda place: -lengths[place])
     rows: list[list[int]] = []
     room: list[int] = []
     for place in by_length:
         length = lengths[place]
-        fit = next((row for row, left in enumerate(room) if left >= length), None)
+        costs = [lengths[row[0]] if padded else length for row in rows]
+        fit = next((row for row, left in enumerate(room) if left >= costs[row]), None)
         if fit is None:
             rows.append([])
             room.append(micro_tokens)
             fit = len(rows) - 1
         rows[fit].append(place)
-        room[fit] -= length
+        room[fit] -= lengths[rows[fit][0]] if padded else length
     while len(rows) % num_parts and any(len(row) > 1 for row in rows):
         # Processes take rows in turn; the heaviest row that can be split gives its lighter half away.
         heaviest = max(

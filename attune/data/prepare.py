@@ -140,6 +140,9 @@ def _encode(
     else:
         share = data.held_out if isinstance(data.held_out, float) else 0.0
         learn_at, held_at = split.split(loaded.examples, share, seed)
+        # A row that its source's weight takes twice is asked once: intervals count independent questions.
+        held_at = list({loaded.origins[at]: at for at in reversed(held_at)}.values())[::-1]
+        told += notices.nothing_held_out(share, len(held_at), loaded.num_rows)
         train, train_origins = [loaded.examples[i] for i in learn_at], [loaded.origins[i] for i in learn_at]
         held, held_origins = [loaded.examples[i] for i in held_at], [loaded.origins[i] for i in held_at]
     names = tuple(dict.fromkeys(origin.path for origin in (*train_origins, *held_origins)))
@@ -149,11 +152,21 @@ def _encode(
     examples, origins, done = [*train, *held], [*train_origins, *held_origins], [*train_done, *held_done]
     _stop_where_told(data, done, origins, len(train_store))
     # A row that its source's weight takes twice is still one row.
-    rejected += dict.fromkeys(_rejected(examples, origins, done))
-    told += notices.what_happened(done, drops=data.overlong == "drop")
+    refused = sorted(
+        set(_rejected(examples, origins, done)), key=lambda row: (row.origin.path, row.origin.row)
+    )
+    rejected += refused
+    files = [_counted(file, refused) for file in files]
+    told += notices.what_happened(done, origins, drops=data.overlong == "drop")
     kept = (example for example, what in zip(held, held_done, strict=True) if what.rejected is None)
     rows = [_as_messages(example) for example in kept]
     return Prepared(train_store, held_store, files, rejected, told, rows, from_cache=False)
+
+
+def _counted(file: dict[str, Any], refused: Sequence[Rejected]) -> dict[str, Any]:
+    """A file's report with the rows that could be read but not encoded."""
+    num = sum(row.origin.path == file["path"] for row in refused)
+    return {**file, "num_used": file["num_used"] - num, "num_rejected": file["num_rejected"] + num}
 
 
 def encode(
@@ -277,9 +290,11 @@ def _stop_where_told(data: Data, done: Sequence[Encoded], origins: Sequence[Orig
             left=num_left,
             share=data.max_rejected_share,
         )
+    bad.sort(key=lambda one: (one[0].path, one[0].row))
     lines = [f"  {origin.path}:{origin.row}: {encoded.rejected}" for origin, encoded in bad[:5]]
     more = [say("  and {n} more", "  另有 {n} 个", n=len(bad) - 5)] if len(bad) > 5 else []
-    raise DataError("\n".join([head, *lines, *more]))
+    cure = [] if must_stop or not num_left else [sources.allow_more(len(bad), len(done))]
+    raise DataError("\n".join([head, *lines, *more, *cure]))
 
 
 def _fingerprint(wanted: list[Source], kind: str) -> list[list[str]] | None:

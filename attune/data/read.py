@@ -110,11 +110,16 @@ def missing(path: str) -> str:
         )
     else:
         data = [name for name in names if suffix_of(name) in SUFFIXES][:5]
-        hint = say(
-            "Data files in {folder}: {data}.",
-            "{folder} 中的数据文件：{data}。",
-            folder=folder,
-            data=join(data) or "–",
+        here = say("this folder", "当前文件夹") if folder == Path() else str(folder)
+        hint = (
+            say(
+                "Data files in {folder}: {data}.",
+                "{folder}中的数据文件：{data}。",
+                folder=here,
+                data=join(data),
+            )
+            if data
+            else say("There is no data file in {folder}.", "{folder}中没有数据文件。", folder=here)
         )
     return say("{path}: no such file. {hint}", "{path}：没有这个文件。{hint}", path=path, hint=hint)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import random
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +28,7 @@ _FIRST = 50
 """Rows by which the format of a file is recognised."""
 
 OnProgress = Callable[[str, int, int], None]
-"""``(file, bytes read of all files, bytes of all files)``; the last call has both equal."""
+"""``(what, bytes read of all files, bytes of all files)``; the last call has both equal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +128,17 @@ def check_share(loaded: Loaded, max_share: float) -> None:
     if len(largest) > 5:
         rest = sum(len(group) for group in largest[5:])
         lines.append(say("  {rest} rows for other reasons", "  另有 {rest} 行因其他原因", rest=rest))
-    cure = say(
-        "Correct these rows, or allow more: data.max_rejected_share={share}",
-        "请修正这些行，或放宽比例：data.max_rejected_share={share}",
-        share=f"{min(1.0, num_rejected / max(1, num_rows) + 0.005):.2f}",
-    )
+    cure = allow_more(num_rejected, num_rows)
     raise DataError("\n".join([head, *lines, cure] if loaded.examples else [head, *lines]))
+
+
+def allow_more(num_rejected: int, num_rows: int) -> str:
+    """What to type where the rows cannot be corrected; the share is rounded up, so that it suffices."""
+    return say(
+        "Correct these rows, or allow more: data.max_rejected_share={share:.2f}",
+        "请修正这些行，或放宽比例：data.max_rejected_share={share:.2f}",
+        share=min(1.0, (math.floor(100 * num_rejected / max(1, num_rows)) + 1) / 100),
+    )
 
 
 def write_rejected(rejected: Sequence[Rejected], path: str | Path) -> None:
@@ -162,12 +168,16 @@ class _Progress:
 
     def within(self, stream: RowStream) -> None:
         if self._tell and stream.num_rows % 1000 == 0:
-            self._tell(stream.path, min(self._total, self._done + stream.position()), self._total)
+            self._tell(_reading(stream), min(self._total, self._done + stream.position()), self._total)
 
     def end(self, stream: RowStream) -> None:
         self._done += stream.size
         if self._tell:
-            self._tell(stream.path, self._done, self._total)
+            self._tell(_reading(stream), self._done, self._total)
+
+
+def _reading(stream: RowStream) -> str:
+    return say("reading {name}, bytes", "读取 {name}，字节", name=Path(stream.path).name)
 
 
 def _load_file(

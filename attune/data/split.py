@@ -1,14 +1,16 @@
 """The held-out split, by prompt: no prompt is on both sides.
 
 Each prompt has a place in [0, 1) that is a hash of (seed, prompt); those below ``share`` are held out. So the
-same prompt goes to the same side whatever else is in the file, in whatever order, on every machine. Three
+same prompt goes to the same side whatever else is in the file, in whatever order, on every machine. Four
 bounds may move a prompt, and only these: at most ``limit`` rows are held out (the prompts of the lowest
-places); at least one prompt is, where there are 20 or more; never all are.
+places); at most twice ``share`` of the rows, so that one prompt with a third of them stays in training; at
+least one prompt is, where there are 20 or more; never all are.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 
 from .examples import Example, prompt_key
@@ -26,6 +28,7 @@ def split(
         groups.setdefault(prompt_key(example), []).append(index)
     if share <= 0 or len(groups) < 2:
         return list(range(len(examples))), []
+    limit = min(limit, math.ceil(2 * share * len(examples)))
     ordered = sorted((_place(seed, key), indices) for key, indices in groups.items())
     held_out: list[int] = []
     for place, indices in ordered[:-1]:  # the last group always stays: never everything

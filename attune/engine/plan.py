@@ -124,6 +124,11 @@ class Plan:
 
 def plan(recipe: Recipe) -> Plan:
     """Raises what training would raise for the same recipe: data, model folder and template are looked at."""
+    with torch.random.fork_rng():  # planning must not change what is drawn after it
+        return _plan(recipe)
+
+
+def _plan(recipe: Recipe) -> Plan:
     recipe, tokenizer, template, config, notices = open_model(resolve_model(recipe))
     data = prepare_data(recipe, tokenizer, template, config, ())
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -210,7 +215,6 @@ def _seconds_a_step(
 def _shallow(recipe: Recipe, config: Any, precision: str, device: torch.device, depth: int) -> Policy:
     from transformers import AutoModelForCausalLM
 
-    from_state = torch.get_rng_state()
     small = copy.deepcopy(config)
     text = small.get_text_config()
     text.num_hidden_layers = depth
@@ -221,7 +225,6 @@ def _shallow(recipe: Recipe, config: Any, precision: str, device: torch.device, 
     model = plugs.find("adapters", recipe.adapter.name).attach(
         model.to(device=device, dtype=dtype), recipe.adapter
     )
-    torch.set_rng_state(from_state)
     return Policy(model, packing=recipe.train.packing == "auto")
 
 

@@ -115,35 +115,37 @@ class RunFolder:
 
 
 def check_same(
-    folder: RunFolder, recipe: Recipe, data_digest: str, model_digest: str, accept: bool
+    folder: RunFolder, recipe: Recipe, digests: dict[str, str], now_machine: dict[str, Any], accept: bool
 ) -> list[str]:
-    """Refuses to go on with an unfinished run under another recipe, other data or other libraries.
+    """Refuses to go on with an unfinished run under another recipe, other data, another base model, other
+    libraries, or arithmetic that sums in another order.
 
     Returns the differences that were accepted, as sentences. Raises RunError with all of them otherwise.
     """
     state = folder.state() or {}
-    old = recipes.load(folder.path / "recipe.yaml")
-    found = differences(old, recipe)
-    if state.get("data_digest") not in (None, data_digest):
-        found.append(say("the training data has changed", "训练数据已改变"))
-    if state.get("model_digest") not in (None, model_digest):
-        found.append(say("the base model has changed", "基座模型已改变"))
-    then, now = state.get("versions", {}), versions()
+    found = differences(recipes.load(folder.path / "recipe.yaml"), recipe)
+    sentences = {
+        "data_digest": say("the training data has changed", "训练数据已改变"),
+        "model_digest": say("the base model has changed", "基座模型已改变"),
+    }
+    found += [sentences[name] for name, now in digests.items() if state.get(name) not in (None, now)]
+    old_versions, new_versions = state.get("versions", {}), versions()
     found += [
-        f"{name}: {then[name]} → {now.get(name)}"
+        f"{name}: {old_versions[name]} → {new_versions.get(name)}"
         for name in PACKAGES
-        if name in then and then[name] != now.get(name)
+        if name in old_versions and old_versions[name] != new_versions.get(name)
     ]
-    threads = state.get("threads")
-    if threads is not None and threads != current_threads():
-        found.append(
-            say(
-                "CPU threads: {then} → {now}",
-                "CPU 线程数：{then} → {now}",
-                then=threads,
-                now=current_threads(),
-            )
-        )
+    words = {
+        "threads": say("CPU threads", "CPU 线程数"),
+        "processes": say("processes", "进程数"),
+        "device": say("device", "设备"),
+    }
+    then = state.get("machine", {})
+    found += [
+        f"{words[name]}: {then[name]} → {now}"
+        for name, now in now_machine.items()
+        if name in then and then[name] != now
+    ]
     if found and not accept:
         raise RunError(
             say(
@@ -190,11 +192,11 @@ def _version(package: str) -> str | None:
         return None
 
 
-def current_threads() -> int:
-    """CPU threads of the arithmetic; sums depend on their number in the last bits."""
+def machine(num_processes: int, device: Any) -> dict[str, Any]:
+    """What decides the order of sums, and with it their last bits."""
     import torch
 
-    return torch.get_num_threads()
+    return {"threads": torch.get_num_threads(), "processes": num_processes, "device": device.type}
 
 
 def describe_platform() -> str:

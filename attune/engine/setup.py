@@ -18,7 +18,7 @@ from ..data.prepare import Prepared
 from ..data.sources import write_rejected
 from ..data.template import ChatTemplate
 from ..models import memory
-from ..models.load import fingerprint
+from ..models.fingerprint import fingerprint
 from ..models.policy import Policy
 from ..models.precision import resolve
 from ..recipe import load as recipes
@@ -32,9 +32,9 @@ from .run import (
     RunFolder,
     changed_files,
     check_same,
-    current_threads,
     describe_platform,
     differences,
+    machine,
     versions,
 )
 from .step import Micro
@@ -98,7 +98,7 @@ class Setup:
             "finished": _now(),
             "versions": versions(),
             "platform": describe_platform(),
-            "threads": current_threads(),
+            "machine": machine(self.micro.world, self.device),
             "seed": self.recipe.train.seed,
             "data": self.data.files,
             "data_digest": self.data.digest,
@@ -144,22 +144,22 @@ def set_up(
     data = parts.prepare_data(recipe, tokenizer, template, config, listeners)
     notices += data.notices + parts.without_held_out(recipe, data)
     model_digest = fingerprint(recipe.model, config)
+    now_machine = machine(accelerator.num_processes if accelerator else 1, device)
     if state is not None or (not fresh and folder.checkpoints.is_dir()):
-        accepted = check_same(folder, recipe, data.digest, model_digest, accept_changes)
-        notices += [
-            ("warning", say("accepted although changed: {what}", "已接受的改变：{what}", what=what))
-            for what in accepted
+        digests = {"data_digest": data.digest, "model_digest": model_digest}
+        accepted = check_same(folder, recipe, digests, now_machine, accept_changes)
+        text = [
+            say("accepted although changed: {what}", "已接受的改变：{what}", what=what) for what in accepted
         ]
+        notices += [("warning", sentence) for sentence in text]
     objective = plugs.find("objectives", recipe.objective.name)
     adapter = plugs.find("adapters", recipe.adapter.name)
     precision = _precision(recipe, state or {}, accelerator, device)
     policy = parts.build_policy(recipe, config, precision, device)
     num_steps, eval_steps = parts.count_steps(recipe, len(data.train))
-    micro = Micro(
-        parts.micro_tokens(recipe, data.train),
-        accelerator.process_index if accelerator else 0,
-        accelerator.num_processes if accelerator else 1,
-    )
+    rank = accelerator.process_index if accelerator else 0
+    size = parts.micro_tokens(recipe, data.train)
+    micro = Micro(size, rank, now_machine["processes"], padded=not policy.packs)
     notices += parts.choose_checkpointing(recipe, policy, micro, device)
     if recipe.train.compile:
         parts.compile_layers(policy)

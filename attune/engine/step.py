@@ -30,6 +30,8 @@ class Micro:
     tokens: int
     rank: int = 0
     world: int = 1
+    padded: bool = False
+    """Rows of a pass are padded to the longest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ def seed(run_seed: int, step: int, rank: int) -> None:
 def share_of_packs(store: Store, examples: Sequence[int], micro: Micro) -> list[list[int]]:
     """This process's packs of the step's examples. All processes compute the same cut."""
     lengths = [int(store.lengths[index]) for index in examples]
-    rows = pack.packs(examples, lengths, micro.tokens, micro.world)
+    rows = pack.packs(examples, lengths, micro.tokens, micro.world, padded=micro.padded)
     return rows[micro.rank :: micro.world]
 
 

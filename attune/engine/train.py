@@ -141,7 +141,6 @@ class _Loop:
         setup.notices += [("warning", sentence) for sentence in damaged]
         if found is not None:
             checkpoint.restore(found, self.policy, self.optimizer)
-            setup.notices.append(("info", say("Going on from step {n}.", "从第 {n} 步继续。", n=found.step)))
         elif damaged:
             text = say("No checkpoint is intact: starting over.", "没有完好的检查点：从头开始。")
             setup.notices.append(("warning", text))

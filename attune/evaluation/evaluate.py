@@ -14,12 +14,12 @@ from typing import Any, Literal
 
 from ..data.durable import write_json
 from ..data.examples import Message, Text
-from ..models.load import Loaded, load_for_inference
+from ..models.load import Loaded, load_config, load_for_inference, resolve_run
 from ..recipe import plugs
 from ..recipe.errors import RunError
 from ..recipe.load import load as load_recipe
 from ..recipe.messages import say
-from ..recipe.schema import Generation, Recipe
+from ..recipe.schema import Generation, Model, Recipe
 from . import compare
 from .metrics import Interval
 from .questions import Question, Questions, held_out, read
@@ -156,6 +156,8 @@ def _scored(
     run: str, against: str | None, rows: Sequence[Question], generation: Generation, tell: Progress
 ) -> tuple[list[Scored], list[str]]:
     """Both models, one after the other, so that only one is in memory; and where they lie."""
+    if against not in (None, BASE):
+        _must_be_a_model(against)
     loaded = load_for_inference(run)
     scored, paths = [score(loaded, rows, generation, tell)], [loaded.path]
     if against is None:
@@ -169,6 +171,13 @@ def _scored(
     with state:
         second = score(loaded, rows, generation, lambda what, *count: tell(f"{what} ({name})", *count))
     return [*scored, second], [*paths, loaded.base if against == BASE and loaded.base else loaded.path]
+
+
+def _must_be_a_model(path: str) -> None:
+    """Raises ModelError before the first model answers, not after, where there is no second one."""
+    place = resolve_run(path)
+    if not any((Path(place) / name).is_file() for name in ("config.json", "adapter_config.json")):
+        load_config(Model(path=place))
 
 
 def _base(run: str, loaded: Loaded) -> tuple[Loaded, AbstractContextManager[Any]]:

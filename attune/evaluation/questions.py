@@ -107,19 +107,27 @@ def held_out(run: str) -> str:
     if is_run(Path(run)):
         raise DataError(
             say(
-                "{run} held out no rows (data.held_out=0). Give a file: --data FILE.",
-                "{run} 没有留出数据（data.held_out=0）。请指定文件：--data 文件。",
+                "{run} held out no rows (data.held_out=0, or too few prompts). Give a file: --data FILE.",
+                "{run} 没有留出数据（data.held_out=0，或提示太少）。请指定文件：--data 文件。",
                 run=run,
             )
         )
     siblings = [str(child) for child in Path(run).parent.iterdir()] if Path(run).parent.is_dir() else []
     near = difflib.get_close_matches(run, siblings, n=1)
+    if not Path(run).exists():
+        raise DataError(
+            say(
+                "{run}: no such run folder.{hint} attune runs lists what there is.",
+                "{run}：没有这个运行目录。{hint}attune runs 可列出已有的运行。",
+                run=run,
+                hint=say(" Did you mean {near}?", "您是否想写 {near}？", near=near[0]) if near else "",
+            )
+        )
     raise DataError(
         say(
-            "{run} is no run folder, and only a run holds rows of its own. Give a file: --data FILE.{hint}",
-            "{run} 不是运行目录，而只有运行目录带有留出的数据。请指定文件：--data 文件。{hint}",
+            "{run} is no run folder, and only a run holds rows of its own. Give a file: --data FILE.",
+            "{run} 不是运行目录，而只有运行目录带有留出的数据。请指定文件：--data 文件。",
             run=run,
-            hint=say(" Or did you mean {near}?", "或者您想写 {near}？", near=near[0]) if near else "",
         )
     )
 

@@ -103,7 +103,7 @@ def _summary(run: Path, name: str) -> dict[str, Any]:
         return {
             **entry,
             "state": "finished",
-            "step": record.get("num_steps"),
+            "step": record.get("step", record.get("num_steps")),
             "loss": record.get("final_loss"),
         }
     entry["state"] = "running" if _is_running(run) else "interrupted"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 import warnings
 from collections.abc import Iterable
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 
 from ..data.template import ChatTemplate
+from ..recipe import load as recipes
 from ..recipe.errors import ModelError
 from ..recipe.messages import join, say
 from ..recipe.schema import Model
@@ -195,13 +195,14 @@ def load_for_inference(
     place = resolve_run(path)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     adapter_config = Path(place) / "adapter_config.json"
+    own = Model(path=place, trust_remote_code=_is_trusted(Path(path)))
     if adapter_config.is_file():
-        base = base_of(adapter_config)
+        base = base_of(adapter_config).model_copy(update={"trust_remote_code": own.trust_remote_code})
         model = _with_adapter(base, place, dtype, device)
     else:
-        base, model = None, _whole(Model(path=place), dtype, device)
+        base, model = None, _whole(own, dtype, device)
     has_tokenizer = (Path(place) / "tokenizer_config.json").is_file() or not Path(place).is_dir()
-    tokenizer = load_tokenizer(Model(path=place) if has_tokenizer or base is None else base)
+    tokenizer = load_tokenizer(own if has_tokenizer or base is None else base)
     stops = getattr(model.generation_config, "eos_token_id", None)
     stops = [] if stops is None else stops if isinstance(stops, list) else [stops]
     template = ChatTemplate.load(tokenizer, extra_stop_ids=stops)
@@ -209,26 +210,10 @@ def load_for_inference(
     return Loaded(model, tokenizer, template, place, base.path if base else None)
 
 
-def fingerprint(model: Model, config: Any) -> str:
-    """A hash that changes when the base model does: its configuration, and of each weights file the size and
-    both ends (reading all of a large model would take minutes). A hub model is known by its commit.
-    """
-    digest = hashlib.sha256()
-    place = Path(model.path)
-    if place.is_file():
-        digest.update(place.read_bytes())
-    elif place.is_dir():
-        digest.update((place / "config.json").read_bytes())
-        for file in sorted(file for pattern in WEIGHTS for file in place.glob(pattern)):
-            size = file.stat().st_size
-            digest.update(f"{file.name} {size}".encode())
-            with file.open("rb") as handle:
-                digest.update(handle.read(2**20))
-                handle.seek(max(0, size - 2**20))
-                digest.update(handle.read())
-    else:
-        digest.update(str(getattr(config, "_commit_hash", None)).encode())
-    return digest.hexdigest()[:16]
+def _is_trusted(run: Path) -> bool:
+    """Code that the person let a run's model bring may run when the result is asked, too."""
+    recipe = run / "recipe.yaml"
+    return recipe.is_file() and recipes.load(recipe).model.trust_remote_code
 
 
 def resolve_run(path: str) -> str:

@@ -58,8 +58,8 @@ class MergeReport:
             (
                 say("merged", "合并"),
                 say(
-                    "{n} layers of {source} into {base}",
-                    "{source} 的 {n} 层并入 {base}",
+                    "{n} weight matrices of {source} into {base}",
+                    "{source} 的 {n} 个权重矩阵并入 {base}",
                     n=self.num_layers,
                     source=self.source,
                     base=self.base,
@@ -69,9 +69,9 @@ class MergeReport:
             (
                 say("reloaded and compared", "重新加载并比对"),
                 say(
-                    "{n} tokens: largest logit difference {d:.2g}, mean KL {kl:.2g}, same first choice "
+                    "{n:,} tokens: largest logit difference {d:.2g}, mean KL {kl:.2g}, same first choice "
                     "{top:.1%}",
-                    "{n} 个 token：logit 最大差 {d:.2g}，平均 KL {kl:.2g}，首选一致 {top:.1%}",
+                    "{n:,} 个 token：logit 最大差 {d:.2g}，平均 KL {kl:.2g}，首选一致 {top:.1%}",
                     n=self.num_tokens,
                     d=self.max_logit_difference,
                     kl=self.mean_kl,

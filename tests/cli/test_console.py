@@ -93,11 +93,11 @@ def test_plain_lines_come_at_most_every_five_seconds() -> None:
 
 def test_progress_in_plain_lines() -> None:
     lines = plain(*(Progress("Encoding", done, 20) for done in range(21)), seconds_each=2.0)
-    assert lines == [f"Encoding: {done}/20" for done in (0, 3, 6, 9, 12, 15, 18, 20)]
+    assert lines == [f"Encoding: {done}/20" for done in (3, 6, 9, 12, 15, 18, 20)]
 
 
 def test_short_work_is_not_mentioned() -> None:
-    assert plain(Progress("Saving", 1, 1), Progress("Saving", 1, 1)) == []
+    assert plain(*(Progress("Saving", done, 4) for done in range(5)), seconds_each=1.0) == []
 
 
 def test_quiet_keeps_warnings_and_the_result() -> None:
@@ -113,9 +113,8 @@ def test_quiet_keeps_warnings_and_the_result() -> None:
         quiet=True,
     )
     assert lines[0] == "Warning: careful"
-    assert lines[1] == ""
-    assert lines[2].startswith("Done, 100 steps")
-    assert lines[3:] == ["Warning: careful"]
+    assert lines[1].startswith("Done, 100 steps")
+    assert lines[2:] == ["Warning: careful"]
 
 
 def test_a_warning_told_twice_is_summed_up_once() -> None:
@@ -210,6 +209,6 @@ def test_in_chinese(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = plain(STARTED, step(1), ENDED)
     assert (
         lines[0]
-        == "1,200 个样例（另留出 60 个），100 步。训练 600 M 参数中的 4.63 M（0.772%）。bf16，packed。"
+        == "1,200 个样例（另留出 60 个），100 步。训练 600 M 参数中的 4.63 M（0.772%）。bf16，无填充打包。"
     )
-    assert lines[1] == "步 1/100  损失 2.346  1,234 token/秒  学习率 1.00e-04  峰值 3.2 GiB  剩余 1:01"
+    assert lines[1] == "第 1/100 步  损失 2.346  1,234 token/秒  学习率 1.00e-04  峰值 3.2 GiB  剩余 1:01"

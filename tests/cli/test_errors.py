@@ -170,13 +170,13 @@ def test_errors_of_the_engine_are_told(capsys: pytest.CaptureFixture[str], train
 def test_ctrl_c(capsys: pytest.CaptureFixture[str], training: Any) -> None:
     training(raising(KeyboardInterrupt()))
     assert run(list(SFT)) == 130
-    assert capsys.readouterr().err == "Error: Interrupted.\n"
+    assert capsys.readouterr().err == "Interrupted.\n"
 
 
 def test_ctrl_c_after_a_checkpoint(capsys: pytest.CaptureFixture[str], training: Any) -> None:
     training(raising(Interrupted("Stopped after step 7; saved.")))
     assert run(list(SFT)) == 130
-    assert capsys.readouterr().err == "Error: Stopped after step 7; saved.\n"
+    assert capsys.readouterr().err == "Stopped after step 7; saved.\n"
 
 
 @pytest.mark.parametrize(

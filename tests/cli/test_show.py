@@ -25,9 +25,11 @@ def test_pairs_and_tables(capsys: pytest.CaptureFixture[str]) -> None:
     pairs([("rows", "1,200"), ("peak memory", "[3] GiB " + "x" * 120)])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["rows", "peak"]
-    assert lines[1].rstrip().endswith("[3] GiB " + "x" * 120)
+    assert lines[1].endswith("[3] GiB " + "x" * 120)
     table(["metric", "base"], [["[loss]", "1.5"]])
-    assert "[loss]" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "[loss]" in text
+    assert all(line == line.rstrip() for line in text.splitlines()), "no line is filled up with blanks"
 
 
 def test_plan_as_json_is_json_only(
@@ -58,9 +60,13 @@ def test_runs_of_an_empty_folder(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out == f"No runs in {tmp_path}.\n"
     assert run(["runs", str(tmp_path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == []
+    assert run(["runs", str(tmp_path / "absent")]) == 2
+    assert capsys.readouterr().err.startswith(
+        f"Error: {tmp_path / 'absent'}: no such folder. Type attune runs"
+    )
 
 
-def test_a_row_of_runs() -> None:
+def test_a_row_of_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     newest = {"exact_match": {"mean": 0.813}, "rouge_l": {"mean": 0.9}}
     entry: dict[str, Any] = {
         "name": "x", "state": "finished", "problem": None, "step": 40, "num_steps": 40, "loss": 1.23456,
@@ -74,4 +80,7 @@ def test_a_row_of_runs() -> None:
         "x", "finished", "40/40", "1.235", "", "test: exact match 81.3%, ROUGE-L 90.0%", "2026-11-22 10:20",
     ]  # fmt: skip
     broken = {**dict.fromkeys(entry), "name": "y", "state": "broken", "problem": "damaged", "scores": {}}
+    monkeypatch.setenv("ATTUNE_LANG", "zh")
+    assert _row(entry)[1] == "已完成"
+    monkeypatch.setenv("ATTUNE_LANG", "en")
     assert _row(broken) == ["y", "broken", "", "", "", "damaged", ""]

@@ -218,7 +218,7 @@ def test_overlong_drop_and_stop(overlong: Any) -> None:
     assert done.segments == ()
     assert done.rejected == (
         f"{prompt + answer} tokens (prompt {prompt}, answer {answer}), the limit is {prompt + answer - 1}; "
-        "raise data.max_length or choose another data.overlong"
+        "data.overlong=cut_answer cuts the answer, and data.max_length may be as large as the model's window"
     )
     assert encoder(max_length=prompt + answer, overlong=overlong).encode(LONG).rejected is None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -186,7 +187,13 @@ def test_rejected_rows_are_counted_and_shown(go: Callable[..., Prepared]) -> Non
     assert rejected.value == (
         '{"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "a<|im_end|>b"}]}'
     )
-    assert ("warning", "1 examples could not be encoded: see rejected.jsonl") in prepared.notices
+    (told,) = [text for level, text in prepared.notices if level == "warning"]
+    assert re.match(
+        r"1 example could not be encoded \(see rejected.jsonl\), first .*rows.json:41: the answer of turn 2",
+        told,
+    )
+    (file,) = prepared.files
+    assert (file["num_rows"], file["num_used"], file["num_rejected"]) == (41, 40, 1)
 
 
 def test_a_row_that_is_taken_twice_is_rejected_once(go: Callable[..., Prepared], tmp_path: Path) -> None:
@@ -195,6 +202,22 @@ def test_a_row_that_is_taken_twice_is_rejected_once(go: Callable[..., Prepared],
     prepared = go(train=train, max_rejected_share=0.1, held_out=0)
     assert len(prepared.train) == 80
     assert len(prepared.rejected) == 1
+
+
+def test_a_held_out_row_is_asked_once_whatever_its_weight(
+    go: Callable[..., Prepared], tmp_path: Path
+) -> None:
+    write(tmp_path / "rows.json", ROWS)
+    prepared = go(train=[{"path": str(tmp_path / "rows.json"), "weight": 3.0}], held_out=0.25)
+    asked = [row["messages"][0]["content"] for row in prepared.held_out_rows]
+    assert len(asked) == len(set(asked)) == len(prepared.held_out) > 0
+    assert len(prepared.train) == 3 * (40 - len(asked))
+
+
+def test_nothing_held_out_is_told(go: Callable[..., Prepared]) -> None:
+    told = "Too few to hold any out (rows: 2): there will be no held-out loss. --held-out FILE gives rows"
+    assert ("info", told) in go(ROWS[:2], held_out=0.01).notices
+    assert not any("hold any out" in text for _, text in go(ROWS[:2], held_out=0).notices)
 
 
 def stopped(go: Callable[..., Prepared], *args: Any, **data: Any) -> str:
@@ -211,7 +234,8 @@ def test_too_many_unusable_rows_stop_the_run(go: Callable[..., Prepared]) -> Non
         or ("7 of 47 examples cannot be encoded" in text)
     )
     assert "rows.json:41: the answer of turn 2 holds the stop token" in text
-    assert text.endswith("and 2 more")
+    assert text.endswith("and 2 more\nCorrect these rows, or allow more: data.max_rejected_share=0.15")
+    assert len(go([*ROWS, *bad], max_rejected_share=0.15).rejected) == 7, "what it says to type is enough"
 
 
 def test_overlong_stop(go: Callable[..., Prepared]) -> None:
@@ -227,16 +251,16 @@ def test_overlong_drop_is_counted_and_stops_nothing(go: Callable[..., Prepared])
     long = [{"instruction": f"{n}" + "x" * 300, "output": "y"} for n in range(20)]
     prepared = go([*ROWS, *long], overlong="drop")
     assert len(prepared.rejected) == 20
-    assert ("warning", "20 overlong examples were dropped, as data.overlong=drop asks") in prepared.notices
+    assert ("warning", "20 overlong examples dropped, as data.overlong=drop asks") in prepared.notices
     assert "0 are left to train on" in stopped(go, long, overlong="drop")
 
 
 def test_what_was_cut_is_told(go: Callable[..., Prepared]) -> None:
     prepared = go([*ROWS, {"instruction": "x" * 300, "output": "y"}])
-    assert any("1 prompts lost their beginning" in text for _, text in prepared.notices)
+    assert any("1 prompt lost the beginning" in text for _, text in prepared.notices)
     prepared = go([*ROWS, {"instruction": "x", "output": "y" * 300}], overlong="cut_answer")
     assert any(
-        "1 answers were cut at data.max_length; their stop token" in text for _, text in prepared.notices
+        "1 answer cut at data.max_length: there the stop token" in text for _, text in prepared.notices
     )
 
 

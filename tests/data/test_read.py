@@ -387,6 +387,9 @@ def test_missing_names_the_nearest(put, tmp_path):
     assert problem(wrong) == f"{wrong}: no such file. Did you mean: {tmp_path / 'train.json'}?"
     far = str(tmp_path / "xyz")
     assert problem(far) == f"{far}: no such file. Data files in {tmp_path}: other.csv, train.json."
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert problem(str(empty / "x")) == f"{empty / 'x'}: no such file. There is no data file in {empty}."
     nowhere = str(tmp_path / "no" / "a.json")
     assert (
         problem(nowhere)

@@ -399,7 +399,7 @@ def test_progress_counts_bytes_and_ends_full():
     done = [call[1] for call in calls]
     assert done == sorted(done)
     assert len(calls) >= 4
-    assert calls[-1] == ("b.jsonl", total, total)
+    assert calls[-1] == ("reading b.jsonl, bytes", total, total)
 
 
 def test_check_share_groups_reasons_and_names_the_first_rows():

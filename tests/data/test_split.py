@@ -72,6 +72,15 @@ def test_at_most_limit_rows():
     assert held_prompts(MANY, 0.5, limit=30) < held_prompts(MANY, 0.5)
 
 
+def test_one_prompt_with_a_third_of_the_rows_stays_in_training():
+    """Else a share of 5% could take a third of the data away."""
+    often: list[Example] = [asked("What is up?", f"answer {number}") for number in range(200)]
+    for seed in range(40):
+        held = held_prompts([*MANY, *often], 0.05, seed)
+        assert prompt_key(often[0]) not in held
+        assert len(split([*MANY, *often], 0.05, seed)[1]) <= 60
+
+
 def test_at_least_one_of_twenty_prompts_and_no_more():
     for seed in range(20):
         train, held = split(MANY[:20], 1e-9, seed)

@@ -197,7 +197,7 @@ def test_other_libraries_and_threads_are_named(recipe: MakeRecipe) -> None:
     killed(recipe(save_steps=1), 2)
     record = Path(recipe().output or "") / "run.json"
     state = json.loads(record.read_text())
-    state["versions"]["torch"], state["threads"] = "1.0.0", 5
+    state["versions"]["torch"], state["machine"]["threads"] = "1.0.0", 5
     record.write_text(json.dumps(state))
     with pytest.raises(RunError) as caught:
         train(recipe(save_steps=1))

@@ -231,12 +231,15 @@ def test_errors_say_what_to_type(run: Path, base: Path, tmp_path: Path) -> None:
         match=r"tiny-base is no run folder, and only a run holds rows of its own. Give a file: --data",
     ):
         evaluate(str(base))
-    with pytest.raises(DataError, match=r"did you mean .*runs/tuned\?"):
+    with pytest.raises(DataError, match=r"tunned: no such run folder. Did you mean .*runs/tuned\?"):
         evaluate(str(run.with_name("tunned")))
     with pytest.raises(DataError, match=r"limit=0: no row would be left. Give 1 or more"):
         evaluate(str(run), limit=0)
     (run / "held_out.jsonl").write_text("")
-    with pytest.raises(DataError, match=r"held out no rows \(data.held_out=0\). Give a file: --data FILE."):
+    with pytest.raises(
+        DataError,
+        match=r"held out no rows \(data.held_out=0, or too few prompts\). Give a file: --data FILE.",
+    ):
         evaluate(str(run))
     useless = write_lines(tmp_path / "useless.jsonl", [{"prompt": "c", "completion": ""}])
     with pytest.raises(
@@ -247,7 +250,13 @@ def test_errors_say_what_to_type(run: Path, base: Path, tmp_path: Path) -> None:
         evaluate(str(run), str(tmp_path / "absent.json"))
     usable = write_lines(tmp_path / "usable.jsonl", ROWS)
     with pytest.raises(ModelError, match="No model at"):
+        evaluate(str(run), str(usable), against=str(tmp_path / "absent"), on_progress=_must_not_begin)
+    with pytest.raises(ModelError, match="No model at"):
         evaluate(str(tmp_path / "runs" / "absent"), str(usable))
+
+
+def _must_not_begin(what: str, done: int, total: int) -> None:
+    raise AssertionError("the first model answers although the second is not there")
 
 
 def test_a_whole_model_has_no_base(run: Path, base: Path) -> None:
