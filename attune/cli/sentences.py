@@ -83,10 +83,10 @@ def result(event: RunEnded) -> str:
         if event.reason != "early_stopping"
         else say("Stopped early (the held-out loss no longer fell)", "提前停止（留出损失不再下降）"),
         say(
-            "{step:,} step{s} in {time}",
-            "{step:,} 步，用时 {time}",
+            "{step:,} {steps} in {time}",
+            "{step:,} {steps}，用时 {time}",
             step=event.step,
-            s="" if event.step == 1 else "s",
+            steps=say("step", "步") if event.step == 1 else say("steps", "步"),
             time=duration(event.seconds),
         ),
     ]

@@ -18,11 +18,10 @@ def about_files(loaded: Loaded) -> Notices:
     notices = []
     for report in loaded.files:
         text = say(
-            "{path}: {rows:,} row{s}, format {format} ({container}{encoding})",
-            "{path}：{rows:,} 行，格式 {format}（{container}{encoding}）",
+            "{path}: {rows}, format {format} ({container}{encoding})",
+            "{path}：{rows}，格式 {format}（{container}{encoding}）",
             path=report.path,
-            rows=report.num_rows,
-            s="" if report.num_rows == 1 else "s",
+            rows=_counted(report.num_rows, say("row", "行"), say("rows", "行")),
             format=report.format,
             container=report.container,
             encoding=f", {report.encoding}" if report.encoding else "",
@@ -88,7 +87,7 @@ def what_happened(done: Sequence[Encoded], origins: Sequence[Origin], *, drops: 
         text = say(
             "{n} could not be encoded (see rejected.jsonl), first {path}:{row}: {reason}",
             "{n}无法编码（见 rejected.jsonl），首个是 {path}:{row}：{reason}",
-            n=_counted(len(refused), "example", "个样例"),
+            n=_counted(len(refused), say("example", "个样例"), say("examples", "个样例")),
             path=path,
             row=row,
             reason=reason,
@@ -98,7 +97,7 @@ def what_happened(done: Sequence[Encoded], origins: Sequence[Origin], *, drops: 
         text = say(
             "{n} lost the beginning ({t:,} tokens in all) to fit data.max_length",
             "{n}为满足 data.max_length 被截去开头（共 {t:,} 个 token）",
-            n=_counted(len(cut), "prompt", "条提示"),
+            n=_counted(len(cut), say("prompt", "条提示"), say("prompts", "条提示")),
             t=sum(cut),
         )
         notices.append(("warning", text))
@@ -106,14 +105,16 @@ def what_happened(done: Sequence[Encoded], origins: Sequence[Origin], *, drops: 
         text = say(
             "{n} cut at data.max_length: there the stop token is not learnt",
             "{n}在 data.max_length 处截断；不学习其停止符",
-            n=_counted(answers, "answer", "个回答"),
+            n=_counted(answers, say("answer", "个回答"), say("answers", "个回答")),
         )
         notices.append(("warning", text))
     if dropped:
         text = say(
             "{n} dropped, as data.overlong=drop asks",
             "按 data.overlong=drop 丢弃了 {n}",
-            n=_counted(dropped, "overlong example", "个超长样例"),
+            n=_counted(
+                dropped, say("overlong example", "个超长样例"), say("overlong examples", "个超长样例")
+            ),
         )
         notices.append(("warning", text))
     if by_turn:
@@ -121,17 +122,15 @@ def what_happened(done: Sequence[Encoded], origins: Sequence[Origin], *, drops: 
             "{n} learnt one answer at a time, each an example: too long as a whole, or the chat template "
             "writes earlier turns in another way",
             "{n}按回答拆成多个样例：整体过长，或对话模板对历史的写法不同",
-            n=_counted(by_turn, "conversation", "段对话"),
+            n=_counted(by_turn, say("conversation", "段对话"), say("conversations", "段对话")),
         )
         notices.append(("info", text))
     return notices
 
 
-def _counted(count: int, noun: str, chinese: str) -> str:
+def _counted(count: int, one: str, many: str) -> str:
     """``1 prompt``, ``1,200 prompts``."""
-    return say(
-        "{n:,} {noun}{s}", "{n:,} {chinese}", n=count, noun=noun, s="" if count == 1 else "s", chinese=chinese
-    )
+    return f"{count:,} {one if count == 1 else many}"
 
 
 def leaks(train: Sequence[Example], held: Sequence[Example], origins: Sequence[Origin]) -> Notices:
