@@ -6,7 +6,7 @@ one, on one process or several: gradients are summed over processes, never avera
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -117,18 +117,30 @@ def move(
 
 @torch.no_grad()
 def held_out_loss(
-    policy: Policy, store: Store, micro: Micro, objective: ModuleType, config: Choice, accelerator: Any
+    policy: Policy,
+    store: Store,
+    micro: Micro,
+    objective: ModuleType,
+    config: Choice,
+    accelerator: Any,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[float, int]:
     """The objective's mean over all held-out examples, and its denominator."""
     was_training = policy.training
     policy.eval()
     sums = torch.zeros(2, dtype=torch.float64)
+    num_done = 0
     for start in range(0, len(store), _EXAMPLES_AT_ONCE):
         examples = range(start, min(start + _EXAMPLES_AT_ONCE, len(store)))
         for indices in share_of_packs(store, examples, micro):
             batch = pack.batch(store, indices)
             sums[0] += float(objective.loss(policy(batch), batch, config)[0])
             sums[1] += objective.denominator(batch)
+            num_done += len(indices) * micro.world
+            if on_progress is not None and num_done < len(store):
+                on_progress(num_done, len(store))
+    if on_progress is not None:
+        on_progress(len(store), len(store))
     policy.train(was_training)
     total, count = _summed(sums, policy, accelerator).tolist()
     return total / max(1, int(count)), int(count)

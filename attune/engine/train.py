@@ -19,7 +19,7 @@ from ..models.save import save
 from ..recipe.errors import Interrupted, RunError
 from ..recipe.messages import say
 from ..recipe.schema import Recipe
-from . import checkpoint, optimize, step
+from . import checkpoint, events, optimize, step
 from .events import Bus, EvalEnd, Listener, Notice, RunEnded, RunStarted, Saved, StepEnd
 from .setup import Setup, set_up
 from .trackers import trackers
@@ -190,6 +190,9 @@ class _Loop:
             )
         )
 
+    def _tell_evaluation(self, done: int, total: int) -> None:
+        self.bus(events.Progress(say("held-out evaluation", "留出评测"), done, total))
+
     def _evaluate(self) -> None:
         setup, done = self.setup, self.progress
         with setup.autocast():
@@ -200,6 +203,7 @@ class _Loop:
                 setup.objective,
                 self.recipe.objective,
                 setup.accelerator,
+                self._tell_evaluation,
             )
         done.last_held_out_loss = loss
         # A loss that is no number is never the best, and the first number after it is.

@@ -16,7 +16,7 @@ from tiny_engine import LORA, MakeRecipe, curve, events, weights_digest
 from transformers import AutoModelForCausalLM
 
 from attune.engine import checkpoint, step
-from attune.engine.events import Event, StepEnd
+from attune.engine.events import Event, Progress, StepEnd
 from attune.engine.train import train
 from attune.models.policy import Policy
 from attune.objectives import sft
@@ -206,3 +206,12 @@ def test_weights_that_become_nan_stop_the_run_before_they_are_saved(recipe: Make
         train(asked)
     found, _ = checkpoint.newest(Path(asked.output or "") / "checkpoints")
     assert found is None or all(torch.isfinite(tensor).all() for tensor in found.weights.values())
+
+
+def test_held_out_evaluation_shows_its_progress(recipe: MakeRecipe) -> None:
+    """Pack by pack, and it ends."""
+    seen: list[Event] = []
+    train(recipe(max_steps=1, micro_tokens=16), listeners=[seen.append])
+    told = [(event.done, event.total) for event in seen if isinstance(event, Progress)]
+    evaluation = [(done, total) for done, total in told if total == 2]
+    assert evaluation == [(1, 2), (2, 2)]
