@@ -108,7 +108,7 @@ class _Quickstart:
         words = [f"model.path={model}", f"data.train={data}", f"output={self.output / name}"]
         if name == "tuned":
             words.append(f"data.held_out=[{self.files / 'held_out.json'}]")
-        return load(EXAMPLES / f"{name}.yaml", words)
+        return load(self.files / f"{name}.yaml", words)
 
     def _ask(self, model: Path) -> list[str]:
         from ..inference.generate import generate

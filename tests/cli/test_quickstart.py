@@ -26,10 +26,10 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     config.update(vocab_size=400, hidden_size=32, intermediate_size=64, num_hidden_layers=1)
     (copy / "config.json").write_text(json.dumps(config), encoding="utf-8")
     for name in ("base", "tuned"):
-        text = (EXAMPLES / f"{name}.yaml").read_text(encoding="utf-8")
+        text = (source / f"{name}.yaml").read_text(encoding="utf-8")
         short = re.sub(r"epochs: .*", "max_steps: 2", text)
         assert short != text
-        (copy.parent / f"{name}.yaml").write_text(short, encoding="utf-8")
+        (copy / f"{name}.yaml").write_text(short, encoding="utf-8")
     monkeypatch.setattr(quickstart, "EXAMPLES", copy.parent)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
