@@ -18,8 +18,12 @@ if TYPE_CHECKING:
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 QUESTIONS = {
-    "zh": ("请问你们几点开门？", "小笼包一笼多少钱？", "可以带宠物进店吗？"),
-    "en": ("What time do you open?", "How much is a basket of soup dumplings?", "May I bring my dog?"),
+    "zh": ("你们几点开门，几点打烊？", "你们的招牌是什么，多少钱一笼？", "可以带宠物进店吗？"),
+    "en": (
+        "What are your opening hours?",
+        "What is the price of a basket of soup dumplings?",
+        "Can I bring my dog?",
+    ),
 }
 
 Language = Annotated[
@@ -66,7 +70,7 @@ class _Quickstart:
             ),
         )
         tuned = self._train("tuned")
-        self._title(4, say("We ask again", "再问一次"))
+        self._title(4, say("We ask again (these three it has practised)", "再问一次（这三句它练过）"))
         after = self._ask(tuned / "final")
         self._title(
             5,

@@ -45,7 +45,7 @@ def test_the_whole_way(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "attune sft --model" in shown
     folder = small / "runs" / "quickstart"
     report = (folder / "report.html").read_text(encoding="utf-8")
-    assert "How much is a basket of soup dumplings?" in report
+    assert "What is the price of a basket of soup dumplings?" in report
     assert "<svg" in report
     assert (folder / "merged" / "model.safetensors").is_file()
     before = (folder / "tuned" / "final" / "adapter_model.safetensors").read_bytes()
