@@ -43,16 +43,3 @@ def bf16_speedup() -> float:
             times.append(time.perf_counter() - start)
         best[dtype] = min(times)
     return best[torch.float32] / best[torch.bfloat16]
-
-
-@lru_cache(maxsize=8)
-def matmul_flops_per_second(dtype: torch.dtype, num_threads: int) -> float:
-    """The ceiling: float operations a second of a 1024 x 1024 x 1024 product on the CPU (best of 5)."""
-    del num_threads  # part of the cache's key only: torch reads it by itself
-    square = torch.ones(1024, 1024, dtype=dtype)
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        square @ square
-        times.append(time.perf_counter() - start)
-    return 2 * 1024**3 / min(times)
