@@ -75,8 +75,9 @@ def answer_losses(
 ) -> tuple[list[float], list[int]]:
     """For each example the negative log-likelihood (nats, summed) of its learnt tokens, and their number.
 
-    The tokens are those of every answer (as ``data.learn=answers`` has it), encoded by the code of training, but
-    nothing is cut short of the model's window. An example that cannot be encoded has 0 tokens and is counted in ``notes``.
+    The tokens are those of every answer (as ``data.learn=answers`` has it), encoded by the code of
+    training, but nothing is cut short of the model's window. An example that
+    cannot be encoded has 0 tokens and is counted in ``notes``.
     """
     limit = window(loaded.model) or _UNBOUNDED
     encoder = Encoder(loaded.tokenizer, loaded.template, Encoding(max_length=limit))
