@@ -5,6 +5,11 @@ learn     bool  [tokens]        which of them are learnt
 segments  int64 [segments + 1]  where each prompt and branch begins
 examples  int64 [examples + 1]  where each example's segments begin; the first of them is the prompt
 origins   int64 [examples, 2]   the file (an index) and the row (from 1) each example comes from
+values    float64 [examples, k] the numbers that come with an example: a verdict, a margin, a class
+reference float32 [learnt]      log-probabilities of the learnt tokens under the reference, where there is
+                                one; not in the data's entry of the cache: they depend on the model too
+given     float32 [learnt]      further numbers of the learnt tokens by name, of answers that were sampled;
+                                never in the cache
 """
 
 from __future__ import annotations
@@ -14,8 +19,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -26,7 +31,7 @@ from numpy.typing import NDArray
 
 from .layout import Segments
 
-FORMAT = 2
+FORMAT = 4
 """Raised whenever encoding changes what it writes, so that no stale cache is read."""
 
 
@@ -41,6 +46,12 @@ class Store:
     origins: NDArray[np.int64]
     files: tuple[str, ...] = ()
     """The names that the file indices of ``origins`` stand for."""
+    values: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
+    """Without rows where no example has numbers."""
+    reference: NDArray[np.float32] | None = None
+    given: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    mismatched: Store | None = None
+    """The same prompts, in the same order, with answers to other prompts, where the objective asks for them."""
 
     def __len__(self) -> int:
         return len(self.examples) - 1
@@ -51,7 +62,18 @@ class Store:
         spans = list(pairwise(bounds))
         prompt = self.ids[spans[0][0] : spans[0][1]].tolist()
         branches = tuple((self.ids[a:b].tolist(), self.learn[a:b].tolist()) for a, b in spans[1:])
-        return Segments(prompt, branches)
+        values = tuple(self.values[index].tolist()) if len(self.values) else ()
+        if self.reference is None and not self.given:
+            return Segments(prompt, branches, values)
+        start, end = self.learnt_from[index : index + 2].tolist()
+        reference = None if self.reference is None else self.reference[start:end].tolist()
+        given = {name: numbers[start:end].tolist() for name, numbers in self.given.items()}
+        return Segments(prompt, branches, values, reference, given)
+
+    @cached_property
+    def learnt_from(self) -> NDArray[np.int64]:
+        """Where each example's learnt tokens begin among all, ``[examples + 1]``."""
+        return np.concatenate(([0], np.cumsum(self.num_learnt)))
 
     @cached_property
     def lengths(self) -> NDArray[np.int64]:
@@ -88,7 +110,9 @@ class Store:
         learn: list[NDArray[np.bool_]] = []
         lengths: list[int] = []
         counts: list[int] = []
+        values: list[Sequence[float]] = []
         for example in examples:
+            values.append(example.values)
             parts = [(example.prompt, [False] * len(example.prompt)), *example.branches]
             for tokens, marks in parts:
                 ids.append(np.asarray(tokens, dtype=np.int32))
@@ -101,6 +125,7 @@ class Store:
             np.concatenate(([0], np.cumsum(lengths, dtype=np.int64))).astype(np.int64),
             np.concatenate(([0], np.cumsum(counts, dtype=np.int64))).astype(np.int64),
             np.asarray(origins or [(0, row) for row in range(1, len(counts) + 1)], np.int64).reshape(-1, 2),
+            values=_matrix(values),
         )
 
     @classmethod
@@ -114,14 +139,20 @@ class Store:
             _bounds([part.segments for part in parts]),
             _bounds([part.examples for part in parts]),
             np.concatenate([part.origins for part in parts]),
+            values=np.concatenate([part.values for part in parts if len(part)] or [parts[0].values]),
         )
 
     def digest(self) -> str:
         """SHA-256 of the content: two runs with equal digests see the same tokens in the same places."""
         sha = hashlib.sha256()
-        for array in (self.ids, self.learn, self.segments, self.examples):
+        for array in (self.ids, self.learn, self.segments, self.examples, self.values):
             sha.update(np.ascontiguousarray(array).tobytes())
         return sha.hexdigest()
+
+
+def _matrix(values: Sequence[Sequence[float]]) -> NDArray[np.float64]:
+    """``[examples, k]``, or ``[0, 0]`` where no example has numbers."""
+    return np.asarray(values, np.float64) if any(values) else np.zeros((0, 0))
 
 
 def _bounds(parts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
@@ -130,7 +161,7 @@ def _bounds(parts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
     return np.concatenate(([0], np.cumsum(np.concatenate(lengths)))).astype(np.int64)
 
 
-_ARRAYS = ("ids", "learn", "segments", "examples", "origins")
+_ARRAYS = ("ids", "learn", "segments", "examples", "origins", "values")
 
 
 def key(**parts: Any) -> str:
@@ -181,8 +212,10 @@ def read(place: Path, names: Sequence[str]) -> tuple[dict[str, Store], dict[str,
 
 
 def _open(place: Path, name: str) -> Store:
-    ids, learn, segments, examples, origins = (_map(place / f"{name}.{array}.npy") for array in _ARRAYS)
-    return Store(ids, learn, segments, examples, origins)
+    ids, learn, segments, examples, origins, values = (
+        _map(place / f"{name}.{array}.npy") for array in _ARRAYS
+    )
+    return Store(ids, learn, segments, examples, origins, values=values)
 
 
 def _is_whole(store: Store) -> bool:
@@ -191,6 +224,7 @@ def _is_whole(store: Store) -> bool:
         len(store.ids) == len(store.learn) == store.segments[-1:].sum()
         and len(store.segments) - 1 == store.examples[-1:].sum()
         and len(store.origins) == len(store)
+        and len(store.values) in (0, len(store))
     )
 
 

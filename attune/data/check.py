@@ -1,118 +1,271 @@
-"""The rules that every example keeps, whatever format it came in.
+"""The check: every row is looked at, and what would make training wrong is told with rows and cure.
 
-A conversation: system messages first; then user and assistant take turns, with tools' turns after an
-assistant's call; no turn of the user or the assistant is empty; some answer is learnt. What follows the last
-answer cannot be learnt: it is cut, and that is told.
+Rows stream: reader → example → (tokens) → detectors; none of them holds the data, so that a file of any size
+is checked in bounded memory. The detectors are the files of ``findings/``.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+import functools
+import itertools
+import os
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
-from ..recipe.messages import say
-from .examples import Conversation, Example, Message, Role, RowError, Text
+from ..recipe import plugs
+from ..recipe.errors import RecipeError
+from ..recipe.messages import pick, say
+from ..recipe.schema import Data
+from . import parallel
+from .encode import Encoded, Encoder
+from .examples import Example, Rejected
+from .findings._finding import Context, Detector, Fact, Finding, Level, Seen, Tally
+from .parallel import CHUNK, PARALLEL_FROM
+from .rejections import CURES, cure_of
+from .sources import FileReport, OnProgress, Stream, Taken
+from .template import TemplateError
 
-_MAY_FOLLOW: dict[Role, tuple[Role | None, ...]] = {
-    "system": (None, "system"),
-    "user": (None, "system", "assistant"),
-    "assistant": ("user", "tool"),
-    "tool": ("assistant", "tool"),
-}
+SAMPLE = 20_000
+"""Examples that costly detectors look at where a training run checks its data."""
+LARGE_SAMPLE = 200_000
+"""The same where nothing but the check is wanted: more would take memory with every row of a large file."""
 
 
-def check(example: Example) -> tuple[Example, str | None]:
-    """The example, and what was changed in it (a sentence for the person, or None).
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the check found."""
 
-    Raises RowError with the number of the turn, counted from 1 with the system message, that breaks a rule.
+    kind: str
+    files: tuple[FileReport, ...]
+    num_rows: int
+    num_examples: int
+    findings: tuple[Finding, ...]
+    """The gravest first."""
+    facts: tuple[Fact, ...]
+    notes: tuple[str, ...]
+    accepted: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """0 clean, 1 findings that stop training, 2 unusable."""
+        levels = {finding.level for finding in self.findings}
+        return 2 if "unusable" in levels else int(bool(self.stopping))
+
+    @property
+    def stopping(self) -> tuple[Finding, ...]:
+        """What training must not begin with."""
+        return tuple(
+            finding
+            for finding in self.findings
+            if finding.level == "unusable" or (finding.level == "stop" and finding.name not in self.accepted)
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``--json``: every number of the report."""
+        facts = [{"form": type(fact).__name__.lower(), **asdict(fact)} for fact in self.facts]
+        shown = {**asdict(self), "facts": facts, "exit_code": self.exit_code}
+        for finding, entry in zip(self.findings, shown["findings"], strict=True):
+            entry["share"] = finding.share
+        return shown
+
+
+_ORDER = ("unusable", "stop", "warning", "info")
+
+
+class Examination:
+    """Takes examples and rejections one by one; ``report`` after the last.
+
+    ``families``: the files of ``findings/`` that look, all by default. ``max_rejected_share``: from which
+    share on unusable rows stop training.
     """
-    if isinstance(example, Text):
-        _must_encode(example.text)
-        return example, None
-    kept, change = _cut_end(example)
-    before: Role | None = None
-    for number, message in enumerate(kept.messages, start=1):
-        _must_encode(message.content)
-        if before not in _MAY_FOLLOW[message.role]:
-            raise RowError(_out_of_order(number, before, message))
-        if not message.content.strip() and not _may_be_empty(message):
-            raise RowError(_empty(number, message))
-        before = message.role
-    if not any(message.role == "assistant" and message.learn for message in kept.messages):
-        raise RowError(say("no answer is learnt: the weight of each is 0.", "没有要学习的回答：权重都是 0。"))
-    return kept, change
 
+    def __init__(
+        self, context: Context, *, max_rejected_share: float, families: Collection[str] | None = None
+    ) -> None:
+        self.context = context
+        self._max_rejected_share = max_rejected_share
+        names = plugs.names("findings") if families is None else sorted(families)
+        modules = [plugs.find("findings", name) for name in names]
+        self._detectors: list[Detector] = [
+            module.Detector(context) for module in modules if context.kind in module.KINDS
+        ]
+        self._rejected: dict[str, tuple[Tally, str]] = {}
+        self.num_examples = 0
+        self.num_rejected = 0
 
-def _cut_end(example: Conversation) -> tuple[Conversation, str | None]:
-    end = len(example.messages)
-    while end and example.messages[end - 1].role != "assistant":
-        end -= 1
-    if not end:
-        raise RowError(say("no assistant turn: nothing to learn.", "没有助手的回答，无可学习。"))
-    if end == len(example.messages):
-        return example, None
-    change = say(
-        "cut after the last answer; what followed cannot be learnt: {roles}.",
-        "已在最后一个回答处截断；其后的内容无可学习：{roles}。",
-        roles=", ".join(message.role for message in example.messages[end:]),
-    )
-    return replace(example, messages=example.messages[:end]), change
+    def see(self, seen: Seen) -> None:
+        encoded = seen.encoded
+        if encoded is not None and encoded.rejected is not None:
+            self.reject(Rejected(seen.origin, encoded.rejected, "", encoded.broken or "unusable_row"))
+            return
+        self.num_examples += 1
+        for detector in self._detectors:
+            detector.see(seen)
 
+    def reject(self, rejected: Rejected) -> None:
+        tally, _ = self._rejected.setdefault(rejected.name, (Tally(), rejected.reason))
+        tally.add(rejected.origin, rejected.reason)
+        self.num_rejected += 1
 
-def _may_be_empty(message: Message) -> bool:
-    return message.role in ("system", "tool") or bool(message.extra.get("tool_calls"))
+    def report(
+        self,
+        files: Sequence[FileReport],
+        notes: Sequence[str],
+        accepted: Sequence[str],
+        extra: Sequence[Finding],
+    ) -> Report:
+        """``extra``: findings that rest on no row, such as a file that cannot be read."""
+        found = [*extra, *self._unusable_rows(), *(f for d in self._detectors for f in d.findings())]
+        return Report(
+            kind=self.context.kind,
+            files=tuple(files),
+            num_rows=self.num_examples + self.num_rejected,
+            num_examples=self.num_examples,
+            findings=tuple(sorted(found, key=lambda finding: _ORDER.index(finding.level))),
+            facts=tuple(fact for detector in self._detectors for fact in detector.facts()),
+            notes=tuple(notes),
+            accepted=tuple(accepted),
+        )
 
-
-def _must_encode(text: str) -> None:
-    """``"\\ud83d"`` is valid JSON, but half of a character: no tokenizer takes it."""
-    if text.isascii():
-        return
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise RowError(
-            say(
-                "the text holds half of a character (\\u{code:04x} without its other half).",
-                "文本含有半个字符（\\u{code:04x}，缺少另一半）。",
-                code=ord(text[error.start]),
+    def _unusable_rows(self) -> Iterator[Finding]:
+        """Rejected rows by the rule that they break."""
+        total = self.num_examples + self.num_rejected
+        too_many = self.num_rejected > self._max_rejected_share * total
+        for name, (tally, reason) in self._rejected.items():
+            text = say(
+                "{n:,} of {total:,} rows cannot be used: {reason}",
+                "{total:,} 行中有 {n:,} 行无法使用：{reason}",
+                n=tally.num,
+                total=total,
+                reason=reason.rstrip(".。"),
             )
-        ) from None
+            level: Level = "unusable" if not self.num_examples else "stop" if too_many else "warning"
+            yield tally.finding(name, level, text, cure_of(name), total)
 
 
-def _out_of_order(number: int, before: Role | None, message: Message) -> str:
-    if before == message.role:
-        return say(
-            "turns {before} and {number} are both from {role} (“{start}”); user and assistant must take "
-            "turns.",
-            "第 {before} 轮和第 {number} 轮都来自 {role}（“{start}”）；user 与 assistant 应交替。",
-            before=number - 1,
-            number=number,
-            role=message.role,
-            start=_start(message),
-        )
-    if before is None:
-        return say(
-            "turn 1 is from {role} (“{start}”); a conversation begins with user (or system).",
-            "第 1 轮来自 {role}（“{start}”）；对话应由 user（或 system）开始。",
-            role=message.role,
-            start=_start(message),
-        )
-    return say(
-        "turn {number}, from {role} (“{start}”), follows a turn from {before}; it may follow {allowed}.",
-        "第 {number} 轮来自 {role}（“{start}”），其前是 {before}；它只能跟在 {allowed} 之后。",
-        number=number,
-        role=message.role,
-        start=_start(message),
-        before=before,
-        allowed=" / ".join(role for role in _MAY_FOLLOW[message.role] if role),
+def check(
+    data: Data,
+    kind: str | None,
+    make_encoder: Callable[[str], Encoder] | None = None,
+    *,
+    seed: int = 0,
+    families: Collection[str] | None = None,
+    sample: int | None = LARGE_SAMPLE,
+    on_progress: OnProgress | None = None,
+) -> Report:
+    """Checks the data of a recipe. ``kind`` None: whatever the first file holds; ``make_encoder`` takes the
+    kind, None: without tokens; ``sample``: as ``Context.sample``. A file that cannot be read and a chat
+    template that is not exact are findings, not errors.
+
+    Raises RecipeError for a finding in ``data.accept`` that there is none of.
+    """
+    must_be_known(data.accept)
+    stream = Stream(data.train, kind, on_progress=on_progress)
+    rows = _ahead(stream)
+    kind = stream.kind or "conversation"
+    broken: list[Finding] = []
+    encoder = None
+    if make_encoder is not None:
+        try:
+            encoder = make_encoder(kind)
+        except TemplateError as error:
+            broken += [Finding(name, "unusable", str(error), cure_of(name), 0, 0) for name in error.names]
+    context = Context(
+        kind=kind,
+        template=encoder.template if encoder else None,
+        tokenizer=encoder.tokenizer if encoder else None,
+        policy=encoder.policy if encoder else None,
+        seed=seed,
+        sample=sample,
     )
+    examination = Examination(context, max_rejected_share=data.max_rejected_share, families=families)
+    streams = [stream]
+    _look(examination, rows, encoder, data.workers, is_held_out=False)
+    if isinstance(data.held_out, list) and data.held_out:
+        streams.append(Stream(data.held_out, context.kind, on_progress=on_progress))
+        _look(examination, _ahead(streams[1]), encoder, data.workers, is_held_out=True)
+    broken += [_unreadable(problem) for stream in streams for problem in stream.problems]
+    files = [file for stream in streams for file in stream.files]
+    notes = [note for stream in streams for note in stream.notes]
+    if not examination.num_examples + examination.num_rejected and not broken:
+        broken += [_unreadable(say("the data holds no rows", "数据中没有行"))]
+    return examination.report(files, notes, data.accept, broken)
 
 
-def _empty(number: int, message: Message) -> str:
-    if message.role == "assistant":
-        return say("turn {number}: the answer is empty.", "第 {number} 轮：回答为空。", number=number)
-    return say("turn {number}: the user's turn is empty.", "第 {number} 轮：用户的话为空。", number=number)
+def examine(
+    rows: Iterable[Seen], context: Context, data: Data, families: Collection[str] | None = None
+) -> Report:
+    """The check of data that is in memory; rejected rows are not in it."""
+    examination = Examination(context, max_rejected_share=data.max_rejected_share, families=families)
+    for seen in rows:
+        examination.see(seen)
+    return examination.report((), (), data.accept, ())
 
 
-def _start(message: Message) -> str:
-    flat = " ".join(message.content.split())
-    return flat if len(flat) <= 24 else flat[:24] + "…"
+def known_findings() -> dict[str, str]:
+    """All findings by name, with what each means (in the person's language)."""
+    modules = (plugs.find("findings", name) for name in plugs.names("findings"))
+    return {name: pick(text) for module in modules for name, text in module.NAMES.items()}
+
+
+def must_be_known(accepted: Sequence[str]) -> None:
+    """Raises RecipeError for a name in ``data.accept`` that is no finding."""
+    known = sorted({*known_findings(), *CURES})
+    wrong = [plugs.unknown(f"data.accept={name}", name, known) for name in accepted if name not in known]
+    if wrong:
+        raise RecipeError(wrong)
+
+
+def _ahead(stream: Stream) -> Iterator[Taken]:
+    """The same rows, the first of them already read: the stream knows its kind."""
+    rows = iter(stream)
+    return itertools.chain(list(itertools.islice(rows, 1)), rows)
+
+
+def _look(
+    examination: Examination,
+    rows: Iterator[Taken],
+    encoder: Encoder | None,
+    workers: int | None,
+    *,
+    is_held_out: bool,
+) -> None:
+    for taken, encoded in _encoded(rows, encoder, workers or os.cpu_count() or 1):
+        if taken.rejected is not None:
+            examination.reject(taken.rejected)
+        if taken.example is not None:
+            examination.see(Seen(taken.example, taken.origin, encoded, is_held_out))
+
+
+def _encoded(
+    rows: Iterator[Taken], encoder: Encoder | None, workers: int
+) -> Iterator[tuple[Taken, Encoded | None]]:
+    """Each row with what encoding does to it; over several processes where there are rows enough."""
+    if encoder is None:
+        yield from ((taken, None) for taken in rows)
+        return
+    first = list(itertools.islice(rows, PARALLEL_FROM))
+    waiting: deque[list[Taken]] = deque()
+
+    def chunks() -> Iterator[list[Example]]:
+        every = itertools.chain(first, rows)
+        while chunk := list(itertools.islice(every, CHUNK)):
+            waiting.append(chunk)
+            yield [taken.example for taken in chunk if taken.example is not None]
+
+    work = functools.partial(_measure, encoder)
+    for done in parallel.run(work, chunks(), workers if len(first) == PARALLEL_FROM else 1):
+        results = iter(done)
+        for taken in waiting.popleft():
+            yield taken, next(results) if taken.example is not None else None
+
+
+def _measure(encoder: Encoder, examples: Sequence[Example]) -> list[Encoded]:
+    """What encoding does to each, without the tokens."""
+    return [replace(encoder.encode(example), segments=()) for example in examples]
+
+
+def _unreadable(problem: str) -> Finding:
+    return Finding("unreadable_file", "unusable", problem, cure_of("unreadable_file"), 0, 0)

@@ -5,16 +5,32 @@ from there on, and in the branch each answer and its stop token are learnt. That
 rendering of the conversation begins with the rendering that was shorter by a turn, token for token. Where a
 template writes history another way than the present (dropped reasoning, say), or where the whole is too long,
 every answer becomes an example of its own, whose prompt is what inference would see.
+
+Answers that are compared or judged keep their prompt once, each as a branch of it. A prompt to sample from
+and a labelled input are prompts without a branch.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ..recipe.messages import say
-from .examples import Conversation, Example, Message, RowError, Text
+from .examples import (
+    Conversation,
+    Example,
+    Labelled,
+    Message,
+    Messages,
+    Preference,
+    Prompt,
+    RowError,
+    Text,
+    Tools,
+)
+from .labels import Labels, Task
 from .layout import Segments
 from .template import ChatTemplate
 
@@ -29,6 +45,8 @@ class Policy:
     overlong: Overlong = "keep_prompt_end"
     learn: Literal["answers", "last_answer"] = "answers"
     system: str | None = None
+    task: Task | Literal["auto"] = "auto"
+    """What the labels are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +64,22 @@ class Encoded:
     """Laid as one example an answer."""
     too_long: bool = False
     """Rejected because it does not fit."""
+    broken: str | None = None
+    """The rule that a rejected one breaks, by its name."""
+    num_prompt: int = field(default=0, compare=False)
+    """Tokens that are given, before anything was cut; of a conversation by turns, its longest prompt's."""
+    num_learnt: int = field(default=0, compare=False)
+    """Tokens that are learnt, of all branches, before anything was cut."""
+    num_longest: int = field(default=0, compare=False)
+    """Tokens of the prompt and its longest branch, before anything was cut: what must fit the window."""
 
 
 class TooLong(RowError):  # noqa: N818 (it is what became of the row, no fault of it)
-    """An answer does not fit, whatever is done to its prompt."""
+    """An answer does not fit, whatever is done to its prompt; ``measured`` holds its lengths."""
+
+    def __init__(self, reason: str, measured: Encoded) -> None:
+        super().__init__(reason, "too_long")
+        self.measured = measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,93 +89,151 @@ class Encoder:
     tokenizer: Any
     template: ChatTemplate | None
     policy: Policy
+    labels: Labels | None = None
+    """What labels become; without it they are not read."""
 
     def encode(self, example: Example) -> Encoded:
         """Never raises for a row: a row that cannot be used says why in ``rejected``."""
         try:
-            if isinstance(example, Text):
-                return Encoded(tuple(self._text(example.text)))
-            return self._conversation(example)
+            return self._encode(example)
         except TooLong as error:
-            return Encoded(rejected=str(error), too_long=True)
+            return replace(error.measured, rejected=str(error), too_long=True, broken=error.name)
         except RowError as error:
-            return Encoded(rejected=str(error))
+            return Encoded(rejected=str(error), broken=error.name)
+
+    def _encode(self, example: Example) -> Encoded:
+        if isinstance(example, Text):
+            windows = tuple(self._text(example.text))
+            num = sum(window.num_tokens - 1 for window in windows)
+            return Encoded(windows, num_learnt=num, num_longest=num + 1)
+        if isinstance(example, Conversation):
+            return self._conversation(example)
+        if isinstance(example, Labelled):
+            return self._labelled(example)
+        assert self.template is not None, "turns need a chat template"
+        if isinstance(example, Prompt):
+            messages = self._with_system(example.messages)
+            return self._fitted([Segments(self.template.prompt_ids(messages, example.tools), ())])
+        if isinstance(example, Preference):
+            answers, value = example.answers, math.nan if example.margin is None else example.margin
+        else:
+            answers, value = (example.answer,), float(example.is_good)
+        piece = self._branches(self._with_system(example.prompt), answers, example.tools)
+        return self._fitted([replace(piece, values=(value,))])
+
+    def _with_system(self, messages: Messages) -> Messages:
+        """With the system message that the person gives to conversations without one."""
+        if self.policy.system is None or any(message.role == "system" for message in messages):
+            return messages
+        return (Message("system", self.policy.system), *messages)
+
+    def _labelled(self, example: Labelled) -> Encoded:
+        """The tokens of a text, or of a pair as the tokenizer joins them. Of one that is too long the
+        beginning goes (or the end, with ``cut_answer``), never what the tokenizer puts around it.
+        """
+        values = () if self.labels is None else self.labels.values(example.label)
+        if example.image is not None:
+            return Encoded((Segments((), (), values),))
+        given = (example.text,) if example.pair is None else (example.text, example.pair)
+        written = self.tokenizer(*given, return_special_tokens_mask=True)
+        ids, limit = list(written["input_ids"]), self.policy.max_length
+        measured = Encoded(num_prompt=len(ids), num_longest=len(ids))
+        excess = len(ids) - limit
+        if excess > 0:
+            own = [place for place, mark in enumerate(written["special_tokens_mask"]) if not mark]
+            if self.policy.overlong in ("drop", "stop") or len(own) < excess:
+                raise TooLong(_too_long(len(ids), 0, limit), measured)
+            lost = set(own[:excess] if self.policy.overlong == "keep_prompt_end" else own[-excess:])
+            ids = [token for place, token in enumerate(ids) if place not in lost]
+        return replace(measured, segments=(Segments(ids, (), values),), prompt_cut=max(0, excess))
+
+    def _branches(self, prompt: Messages, answers: Sequence[Messages], tools: Tools) -> Segments:
+        """One prompt and a branch an answer, whose assistant's turns are learnt."""
+        branches: list[tuple[Sequence[int], Sequence[bool]]] = []
+        asked: Sequence[int] = ()
+        for answer in answers:
+            messages = (*prompt, *answer)
+            places = [place for place in _answers(messages) if place >= len(prompt)]
+            whole = self._whole(messages, tools, places)
+            if whole is None or (asked and list(asked) != list(whole.prompt)):
+                raise RowError(
+                    say(
+                        "the chat template writes earlier turns of an answer otherwise than inference sees "
+                        "them: compare single answers",
+                        "对话模板改写了回答中较早的轮次，与推理时不同：请只比较单轮回答",
+                    ),
+                    "history_rewritten",
+                )
+            asked = whole.prompt
+            branches += whole.branches
+        return Segments(asked, tuple(branches))
 
     def _text(self, text: str) -> list[Segments]:
         """A document: every token that has one before it is learnt, and the end token. A long one is cut into
         windows that overlap by one token, so that each is learnt exactly once; nothing is lost.
         """
         if not text.strip():
-            raise RowError(say("no text", "没有文本"))
+            raise RowError(say("no text", "没有文本"), "empty_text")
         ids = list(self.tokenizer(text)["input_ids"])
         end = self.tokenizer.eos_token_id
         if end is not None and ids[-1:] != [end]:
             ids.append(end)
         if len(ids) < 2:
             raise RowError(
-                say("a single token: nothing follows it that could be learnt", "只有一个 token，无可学习")
+                say("a single token: nothing follows it that could be learnt", "只有一个 token，无可学习"),
+                "nothing_learnt",
             )
         size = self.policy.max_length
         windows = (ids[start : start + size] for start in range(0, len(ids) - 1, size - 1))
         return [Segments((), ((window, [True] * len(window)),)) for window in windows]
 
     def _conversation(self, conversation: Conversation) -> Encoded:
-        messages = conversation.messages
-        if self.policy.system is not None and all(message.role != "system" for message in messages):
-            messages = (Message("system", self.policy.system), *messages)
-        answers = [place for place, message in enumerate(messages) if message.role == "assistant"]
-        learnt = [place for place in answers if messages[place].learn]
+        messages = self._with_system(conversation.messages)
+        learnt = [place for place in _answers(messages) if messages[place].learn]
         if self.policy.learn == "last_answer":
             learnt = learnt[-1:]
         if not learnt:
-            raise RowError(say("no answer to learn", "没有可学习的回答"))
-        for place in learnt:
-            self._must_not_stop_early(messages[place], place)
-        whole = self._whole(messages, conversation.tools, answers, set(learnt))
-        if whole is not None and whole.num_tokens <= self.policy.max_length:
-            return Encoded((whole,))
-        if whole is not None and self.policy.overlong != "keep_prompt_end":
-            pieces = [whole]
-        else:
-            pieces = self._by_turn(messages, conversation.tools, learnt)
-        fitted = [self._fit(piece) for piece in pieces]
-        return Encoded(
-            tuple(piece for piece, _, _ in fitted),
+            raise RowError(say("no answer to learn", "没有可学习的回答"), "nothing_learnt")
+        whole = self._whole(messages, conversation.tools, learnt)
+        if whole is not None and (
+            whole.num_tokens <= self.policy.max_length or self.policy.overlong != "keep_prompt_end"
+        ):
+            return self._fitted([whole])
+        return self._fitted(self._by_turn(messages, conversation.tools, learnt))
+
+    def _fitted(self, pieces: Sequence[Segments]) -> Encoded:
+        """The pieces within the limit, and what that took."""
+        longest = max(range(len(pieces)), key=lambda place: _longest(pieces[place]))
+        learnt = sum(sum(marks) for piece in pieces for _, marks in piece.branches)
+        measured = Encoded(
+            by_turn=len(pieces) > 1,
+            num_prompt=_given(pieces[longest]),
+            num_learnt=learnt,
+            num_longest=_longest(pieces[longest]),
+        )
+        fitted = [self._fit(piece, measured) for piece in pieces]
+        return replace(
+            measured,
+            segments=tuple(piece for piece, _, _ in fitted),
             prompt_cut=sum(cut for _, cut, _ in fitted),
             answers_cut=sum(is_cut for _, _, is_cut in fitted),
-            by_turn=len(pieces) > 1,
         )
 
-    def _must_not_stop_early(self, message: Message, place: int) -> None:
-        assert self.template is not None, "conversations need a chat template"
-        if self.template.stop in message.content:
-            raise RowError(
-                say(
-                    "the answer of turn {turn} holds the stop token {stop}: the model would learn to stop "
-                    "there; take it out",
-                    "第 {turn} 轮回答中含有停止符 {stop}：模型会学会在那里停下；请将其删除",
-                    turn=place + 1,
-                    stop=self.template.stop,
-                )
-            )
-
     def _whole(
-        self, messages: Sequence[Message], tools: Sequence[Any], answers: Sequence[int], learnt: set[int]
+        self, messages: Sequence[Message], tools: Sequence[Any], learnt: Sequence[int]
     ) -> Segments | None:
         """The conversation as one example, or None where that would differ from what inference sees."""
         prompt: list[int] = []
         ids: list[int] = []
         learn: list[bool] = []
-        for place in answers:
-            if place > max(learnt):
-                break
+        for place in learnt:
             asked, answered = self._turn(messages, tools, place)
             if not ids:
                 prompt = ids = asked
                 learn = [False] * len(ids)
             elif asked[: len(ids)] != ids:
                 return None
-            learn = learn + [False] * (len(asked) - len(learn)) + [place in learnt] * len(answered)
+            learn = learn + [False] * (len(asked) - len(learn)) + [True] * len(answered)
             ids = asked + answered
         start = len(prompt)
         return Segments(ids[:start], ((ids[start:], learn[start:]),))
@@ -163,27 +251,14 @@ class Encoder:
         """Ids of the prompt of the answer at ``place`` and of that answer with its stop token."""
         template = self.template
         assert template is not None, "conversations need a chat template"
-        before = template.render(messages[:place], tools, generation_prompt=True)
-        after = template.render(messages[: place + 1], tools) + template.closing
-        if not after.startswith(before):
-            raise RowError(
-                say(
-                    "the chat template renders the answer of turn {turn} otherwise than inference would",
-                    "对话模板对第 {turn} 轮回答的渲染与推理时不同",
-                    turn=place + 1,
-                )
-            )
-        stop = after.rfind(template.suffix)
-        if stop < len(before):
-            raise RowError(_no_stop(place))
-        after = after[: stop + len(template.suffix)]
-        asked, both = template.ids(before), template.ids(after)
+        prompt, answer = template.turn(messages, tools, place)
+        asked, both = template.ids(prompt), template.ids(prompt + answer)
         if both[: len(asked)] == asked:
             answered = both[len(asked) :]
         else:
-            answered = self._answer_alone(asked, both, after[len(before) :], place)
-        if answered[-1:] != [template.stop_id]:
-            raise RowError(_no_stop(place))
+            answered = self._answer_alone(asked, both, answer, place)
+        if not template.stop_ids.issuperset(answered[-1:]):
+            raise RowError(_no_stop(place), "template_no_stop_token")
         return asked, answered
 
     def _answer_alone(self, asked: list[int], both: list[int], answer: str, place: int) -> list[int]:
@@ -203,35 +278,53 @@ class Encoder:
                 "the tokenizer cannot write the answer of turn {turn} apart from its prompt",
                 "分词器无法将第 {turn} 轮回答与其提示分开编码",
                 turn=place + 1,
-            )
+            ),
+            "answer_not_separable",
         )
 
-    def _fit(self, piece: Segments) -> tuple[Segments, int, bool]:
-        """The piece within the limit, the prompt tokens that were lost, and whether its answer was cut."""
+    def _fit(self, piece: Segments, measured: Encoded) -> tuple[Segments, int, bool]:
+        """The piece within the limit, the prompt tokens that were lost, and whether an answer was cut."""
         limit, policy = self.policy.max_length, self.policy.overlong
-        if piece.num_tokens <= limit:
+        num, prompt = _longest(piece), len(piece.prompt)
+        if num <= limit:
             return piece, 0, False
-        ((ids, learn),) = piece.branches
-        if policy == "cut_answer" and len(piece.prompt) < limit:
-            room = limit - len(piece.prompt)
-            if any(learn[:room]):
-                return Segments(piece.prompt, ((ids[:room], learn[:room]),)), 0, True
-        if policy == "keep_prompt_end" and len(ids) < limit:
-            keep = limit - len(ids)
-            return Segments(piece.prompt[-keep:], ((ids, learn),)), len(piece.prompt) - keep, False
-        raise TooLong(
-            say(
-                "{num:,} tokens (prompt {prompt:,}, answer {answer:,}), the limit is {limit:,}; "
-                "data.overlong=cut_answer cuts the answer, and data.max_length may be as large as the "
-                "model's window",
-                "{num:,} 个 token（提示 {prompt:,}，回答 {answer:,}），上限 {limit:,}；"
-                "data.overlong=cut_answer 会截断回答，data.max_length 最大可到模型窗口",
-                num=piece.num_tokens,
-                prompt=len(piece.prompt),
-                answer=len(ids),
-                limit=limit,
-            )
-        )
+        room = limit - prompt
+        if policy == "cut_answer" and room > 0 and all(any(learn[:room]) for _, learn in piece.branches):
+            cut = tuple((ids[:room], learn[:room]) for ids, learn in piece.branches)
+            return replace(piece, branches=cut), 0, True
+        keep = limit - (num - prompt)
+        if policy == "keep_prompt_end" and keep > 0:
+            return replace(piece, prompt=piece.prompt[-keep:]), prompt - keep, False
+        raise TooLong(_too_long(prompt, num - prompt, limit), measured)
+
+
+def _answers(messages: Sequence[Message]) -> list[int]:
+    return [place for place, message in enumerate(messages) if message.role == "assistant"]
+
+
+def _longest(piece: Segments) -> int:
+    """Tokens of the prompt and its longest branch: the places that the model's window must hold."""
+    return len(piece.prompt) + max((len(ids) for ids, _ in piece.branches), default=0)
+
+
+def _given(piece: Segments) -> int:
+    """Tokens of the longest branch and its prompt that are not learnt."""
+    longest = max(piece.branches, key=lambda branch: len(branch[0]), default=((), ()))
+    return len(piece.prompt) + len(longest[0]) - sum(longest[1])
+
+
+def _too_long(prompt: int, answer: int, limit: int) -> str:
+    return say(
+        "{num:,} tokens (prompt {prompt:,}, answer {answer:,}), the limit is {limit:,}; "
+        "data.overlong=cut_answer cuts the answer, and data.max_length may be as large as the "
+        "model's window",
+        "{num:,} 个 token（提示 {prompt:,}，回答 {answer:,}），上限 {limit:,}；"
+        "data.overlong=cut_answer 会截断回答，data.max_length 最大可到模型窗口",
+        num=prompt + answer,
+        prompt=prompt,
+        answer=answer,
+        limit=limit,
+    )
 
 
 def _no_stop(place: int) -> str:

@@ -1,6 +1,7 @@
 """Where each prompt and branch lies in a row of tokens without padding, and the batch that carries it.
 
-Legend of shape suffixes: ``t`` tokens of the row, ``n`` learnt tokens, ``s`` segments.
+Legend of shape suffixes: ``t`` tokens of the row, ``n`` learnt tokens, ``s`` segments, ``b`` branches, ``e``
+examples, ``k`` numbers that come with an example.
 
 A segment is a run of tokens that attends to itself, causally, and to all of its parent. A prompt has no
 parent; a branch's parent is its prompt. An example with a single branch needs no border between the two: it
@@ -9,8 +10,9 @@ is one segment.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import torch
 
@@ -52,7 +54,12 @@ class Batch:
 
     ``ids`` [t]; ``positions`` [t]; ``sources`` [n]: the place in the row whose hidden state predicts the
     learnt token; ``targets`` [n]: that token; ``branches`` [n]: the branch it belongs to, counted over the
-    pack; ``rows``: the example of each branch, by its index in the data set.
+    pack; ``rows``: the example of each branch, by its index in the data set; ``examples`` [b]: the same,
+    counted over the pack; ``ends`` [b]: the place of the branch's last token; ``values`` [e, k]: the numbers
+    that come with the examples (a verdict, a margin, a class); ``reference`` [n]: log-probabilities under the
+    reference, or None; ``given``: further numbers of the learnt tokens by name, each [n] (log-probabilities at
+    sampling, advantages); ``shared``: what a first pass over the whole optimizer step has found, where the
+    objective wants one. An example without branches counts as one branch, which is its prompt.
     """
 
     ids: torch.Tensor
@@ -62,6 +69,12 @@ class Batch:
     targets: torch.Tensor
     branches: torch.Tensor
     rows: tuple[int, ...]
+    examples: torch.Tensor
+    ends: torch.Tensor
+    values: torch.Tensor
+    reference: torch.Tensor | None = None
+    given: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    shared: torch.Tensor | None = None
 
     @property
     def num_tokens(self) -> int:
@@ -71,10 +84,28 @@ class Batch:
     def num_learnt(self) -> int:
         return len(self.targets)
 
+    @property
+    def num_branches(self) -> int:
+        return len(self.rows)
+
+    @property
+    def num_examples(self) -> int:
+        return len(self.values)
+
+    def per_branch(self, values_n: torch.Tensor) -> torch.Tensor:
+        """The sum of ``values_n`` over each branch's learnt tokens, ``[b]``."""
+        sums = values_n.new_zeros(self.num_branches)
+        return sums.index_add(0, self.branches.to(values_n.device), values_n)
+
     def to(self, device: torch.device) -> Batch:
         """The same batch on ``device``."""
-        names = ("ids", "positions", "sources", "targets", "branches")
-        return replace(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in names})
+        moved: dict[str, Any] = {
+            one.name: value.to(device, non_blocking=True)
+            for one in fields(self)
+            if isinstance(value := getattr(self, one.name), torch.Tensor)
+        }
+        given = {name: values_n.to(device, non_blocking=True) for name, values_n in self.given.items()}
+        return replace(self, **moved, given=given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +114,12 @@ class Segments:
 
     prompt: Sequence[int]
     branches: Sequence[tuple[Sequence[int], Sequence[bool]]]
+    values: Sequence[float] = ()
+    """Numbers that come with the example; as many in every example of a data set."""
+    reference: Sequence[float] | None = None
+    """Log-probabilities of its learnt tokens under the reference."""
+    given: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """Further numbers of its learnt tokens, by name; the same names in every example of a data set."""
 
     @property
     def num_tokens(self) -> int:
@@ -100,7 +137,11 @@ def lay(examples: Sequence[tuple[int, Segments]]) -> Batch:
     targets: list[int] = []
     branch_of: list[int] = []
     rows: list[int] = []
-    for row, example in examples:
+    example_of: list[int] = []
+    ends: list[int] = []
+    reference: list[float] = []
+    for number, (row, example) in enumerate(examples):
+        reference.extend(example.reference or ())
         shared = len(example.branches) > 1 and len(example.prompt) > 0
         prompt_end = len(ids) + len(example.prompt)
         parent = len(lengths) if shared else -1
@@ -124,6 +165,14 @@ def lay(examples: Sequence[tuple[int, Segments]]) -> Batch:
             )
             parents.append(parent)
             rows.append(row)
+            example_of.append(number)
+            ends.append(len(ids) - 1)
+        if not example.branches:
+            lengths.append(len(example.prompt))
+            parents.append(-1)
+            rows.append(row)
+            example_of.append(number)
+            ends.append(len(ids) - 1)
     layout = Layout(tuple(lengths), tuple(parents))
     as_tensor = torch.tensor
     return Batch(
@@ -134,4 +183,25 @@ def lay(examples: Sequence[tuple[int, Segments]]) -> Batch:
         targets=as_tensor(targets, dtype=torch.long),
         branches=as_tensor(branch_of, dtype=torch.long),
         rows=tuple(rows),
+        examples=as_tensor(example_of, dtype=torch.long),
+        ends=as_tensor(ends, dtype=torch.long),
+        values=_stacked([example.values for _, example in examples]),
+        reference=as_tensor(reference, dtype=torch.float32) if reference else None,
+        given=_joined([example.given for _, example in examples]),
+    )
+
+
+def _joined(given: Sequence[Mapping[str, Sequence[float]]]) -> dict[str, torch.Tensor]:
+    """The examples' numbers end to end, float32 ``[n]`` by name."""
+    return {
+        name: torch.tensor([value for one in given for value in one[name]], dtype=torch.float32)
+        for name in (given[0] if given else ())
+    }
+
+
+def _stacked(values: Sequence[Sequence[float]]) -> torch.Tensor:
+    """``[e, k]``; k is 0 where no example has numbers."""
+    width = max((len(numbers) for numbers in values), default=0)
+    return torch.tensor([list(numbers) for numbers in values], dtype=torch.float32).reshape(
+        len(values), width
     )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..recipe.messages import join, say
-from . import split
 from .encode import Encoded
-from .examples import Example, Origin
+from .examples import Origin
+from .findings import lengths
+from .findings._finding import Finding
 from .sources import Loaded
 
 Notices = list[tuple[str, str]]
@@ -69,18 +70,15 @@ def nothing_held_out(share: float, num_held: int, num_rows: int) -> Notices:
 
 
 def what_happened(done: Sequence[Encoded], origins: Sequence[Origin], *, drops: bool) -> Notices:
-    """Counts of all that was done to examples. ``origins`` is parallel to ``done``; ``drops``: overlong ones
-    are dropped, as was asked for.
+    """What could not be encoded, or was dropped. ``origins`` is parallel to ``done``; ``drops``: overlong
+    ones are dropped, as was asked for.
     """
-    cut = [encoded.prompt_cut for encoded in done if encoded.prompt_cut]
-    answers = sum(encoded.answers_cut for encoded in done)
     dropped = sum(encoded.too_long for encoded in done) if drops else 0
     refused = [
         (origin.path, origin.row, encoded.rejected)
         for origin, encoded in zip(origins, done, strict=True)
         if encoded.rejected is not None and not (drops and encoded.too_long)
     ]
-    by_turn = sum(encoded.by_turn for encoded in done)
     notices = []
     if refused:
         path, row, reason = min(refused)
@@ -93,21 +91,6 @@ def what_happened(done: Sequence[Encoded], origins: Sequence[Origin], *, drops: 
             reason=reason,
         )
         notices.append(("warning", text))
-    if cut:
-        text = say(
-            "{n} lost the beginning ({t:,} tokens in all) to fit data.max_length",
-            "{n}为满足 data.max_length 被截去开头（共 {t:,} 个 token）",
-            n=_counted(len(cut), say("prompt", "条提示"), say("prompts", "条提示")),
-            t=sum(cut),
-        )
-        notices.append(("warning", text))
-    if answers:
-        text = say(
-            "{n} cut at data.max_length: there the stop token is not learnt",
-            "{n}在 data.max_length 处截断；不学习其停止符",
-            n=_counted(answers, say("answer", "个回答"), say("answers", "个回答")),
-        )
-        notices.append(("warning", text))
     if dropped:
         text = say(
             "{n} dropped, as data.overlong=drop asks",
@@ -117,14 +100,6 @@ def what_happened(done: Sequence[Encoded], origins: Sequence[Origin], *, drops: 
             ),
         )
         notices.append(("warning", text))
-    if by_turn:
-        text = say(
-            "{n} learnt one answer at a time, each an example: too long as a whole, or the chat template "
-            "writes earlier turns in another way",
-            "{n}按回答拆成多个样例：整体过长，或对话模板对历史的写法不同",
-            n=_counted(by_turn, say("conversation", "段对话"), say("conversations", "段对话")),
-        )
-        notices.append(("info", text))
     return notices
 
 
@@ -133,17 +108,33 @@ def _counted(count: int, one: str, many: str) -> str:
     return f"{count:,} {one if count == 1 else many}"
 
 
-def leaks(train: Sequence[Example], held: Sequence[Example], origins: Sequence[Origin]) -> Notices:
-    """A warning where held-out prompts are in the training data too. ``origins`` are those of ``held``."""
-    found = split.leaks(train, held)
-    if not found:
-        return []
-    text = say(
-        "{n} held-out prompts are also in training ({rows}{more}): their scores say nothing about new "
-        "questions",
-        "{n} 条留出提示也在训练集中（{rows}{more}）：其得分不能说明新问题上的表现",
-        n=len(found),
-        rows=join(f"{origins[i].path}:{origins[i].row}" for i in found[:5]),
-        more=" …" if len(found) > 5 else "",
+def about_findings(findings: Sequence[Finding]) -> Notices:
+    """What the check found, as a run tells it: what is merely good to know is left to ``attune check``, but
+    for what was done to rows.
+    """
+    told = [finding for finding in findings if finding.level != "info" or finding.name in lengths.NAMES]
+    return [
+        ("info" if finding.level == "info" else "warning", f"{finding.name}: {_with_rows(finding)}")
+        for finding in told
+    ]
+
+
+def stopped(findings: Sequence[Finding]) -> list[str]:
+    """Why training does not begin, a finding an entry, and how to begin all the same."""
+    names = join(finding.name for finding in findings) if len(findings) > 1 else findings[0].name
+    accept = say(
+        "Training would go wrong, so it does not begin. See the rows: attune check DATA --model M. "
+        "To train all the same: data.accept=[{names}]",
+        "训练会出错，因此没有开始。查看这些行：attune check 数据 --model M。仍要训练：data.accept=[{names}]",
+        names=names.replace("、", ","),
     )
-    return [("warning", text)]
+    return [*(f"{one.name}: {_with_rows(one)}. {one.cure}" for one in findings), accept]
+
+
+def _with_rows(finding: Finding) -> str:
+    rows = finding.rows[:3]
+    if not rows:
+        return finding.text
+    shown = join(f"{row.origin.path}:{row.origin.row}" for row in rows)
+    more = " …" if finding.num > len(rows) else ""
+    return say("{text} ({rows}{more})", "{text}（{rows}{more}）", text=finding.text, rows=shown, more=more)

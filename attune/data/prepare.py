@@ -7,29 +7,31 @@ tokenizer, the template and the format of the cache. A second run maps the array
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
-import multiprocessing
 import os
-import signal
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
 import numpy as np
 
+from ..recipe import plugs
 from ..recipe.errors import DataError
 from ..recipe.messages import say
 from ..recipe.schema import Data, Source
-from . import cache, notices, sources, split
+from . import cache, notices, parallel, sources, split
 from .cache import Store
+from .check import SAMPLE, examine, must_be_known
 from .encode import Encoded, Encoder, Policy
-from .examples import Conversation, Example, Origin, Rejected
+from .examples import Example, Origin, Rejected
+from .findings._finding import Context, Seen
+from .kept import as_row, as_rows
+from .labels import Labels
 from .layout import Segments
+from .parallel import CHUNK, PARALLEL_FROM
 from .places import files_of, is_hub
 from .template import ChatTemplate
 
@@ -37,10 +39,6 @@ OnProgress = Callable[[str, int, int], None]
 
 _WRITERS = ("transformers", "tokenizers", "jinja2")
 """Packages whose version may change what is written."""
-
-_CHUNK = 500
-_PARALLEL_FROM = 4000
-"""Fewer examples than this are encoded before a second process has started."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +52,10 @@ class Prepared:
     notices: list[tuple[str, str]]
     """Level (``info`` or ``warning``) and sentence."""
     held_out_rows: list[dict[str, Any]]
-    """The held-out examples in the messages form, for evaluation by generation."""
+    """The held-out examples as rows, for evaluation."""
     from_cache: bool
+    labels: Labels | None = None
+    """What labels mean, of labelled examples."""
 
     @property
     def digest(self) -> str:
@@ -122,7 +122,7 @@ def _encode(
     on_progress: OnProgress | None,
 ) -> Prepared:
     loaded = sources.load(data.train, kind, seed=seed, on_progress=on_progress)
-    sources.check_share(loaded, data.max_rejected_share)
+    sources.check_share(loaded, data.max_rejected_share, data.accept)
     told = notices.about_files(loaded)
     files = [dataclasses.asdict(report) for report in loaded.files]
     rejected = list(loaded.rejected)
@@ -131,12 +131,11 @@ def _encode(
     held_origins: list[Origin]
     if held_sources:
         extra = sources.load(held_sources, kind, seed=seed, on_progress=on_progress)
-        sources.check_share(extra, data.max_rejected_share)
+        sources.check_share(extra, data.max_rejected_share, data.accept)
         told += notices.about_files(extra)
         held, held_origins = extra.examples, extra.origins
         rejected += extra.rejected
         files += [{**dataclasses.asdict(report), "role": "held_out"} for report in extra.files]
-        told += notices.leaks(train, held, held_origins)
     else:
         share = data.held_out if isinstance(data.held_out, float) else 0.0
         learn_at, held_at = split.split(loaded.examples, share, seed)
@@ -145,6 +144,10 @@ def _encode(
         told += notices.nothing_held_out(share, len(held_at), loaded.num_rows)
         train, train_origins = [loaded.examples[i] for i in learn_at], [loaded.origins[i] for i in learn_at]
         held, held_origins = [loaded.examples[i] for i in held_at], [loaded.origins[i] for i in held_at]
+    if kind == "labelled":
+        labels = Labels.of(loaded.examples, loaded.origins, encoder.policy.task)
+        labels.must_know(held, held_origins)
+        encoder = dataclasses.replace(encoder, labels=labels)
     names = tuple(dict.fromkeys(origin.path for origin in (*train_origins, *held_origins)))
     workers = data.workers or os.cpu_count() or 1
     train_store, train_done = encode(train, train_origins, encoder, names, workers, on_progress)
@@ -158,9 +161,39 @@ def _encode(
     rejected += refused
     files = [_counted(file, refused) for file in files]
     told += notices.what_happened(done, origins, drops=data.overlong == "drop")
-    kept = (example for example, what in zip(held, held_done, strict=True) if what.rejected is None)
-    rows = [_as_messages(example) for example in kept]
-    return Prepared(train_store, held_store, files, rejected, told, rows, from_cache=False)
+    told += _checked(data, kind, encoder, seed, zip(examples, origins, done, strict=True), len(train))
+    rows = as_rows([one for one, what in zip(held, held_done, strict=True) if what.rejected is None])
+    known = None if encoder.labels is None else encoder.labels.counted(train_store.values.tolist())
+    return Prepared(train_store, held_store, files, rejected, told, rows, from_cache=False, labels=known)
+
+
+def _checked(
+    data: Data,
+    kind: str,
+    encoder: Encoder,
+    seed: int,
+    rows: Iterable[tuple[Example, Origin, Encoded]],
+    num_train: int,
+) -> list[tuple[str, str]]:
+    """The check's findings as notices. Raises DataError for those that would make training wrong, unless they
+    are accepted by name.
+    """
+    must_be_known(data.accept)
+    sample = None if data.check == "full" else SAMPLE
+    context = Context(kind, encoder.template, encoder.tokenizer, encoder.policy, seed, sample)
+    # What is cut is told in any case; what the template is, the run tells itself.
+    families = {"lengths"} if data.check == "off" else set(plugs.names("findings")) - {"template"}
+    # A row that its source's weight takes twice is still one row.
+    known: set[Origin] = set()
+    seen = (
+        Seen(example, origin, encoded, is_held_out=place >= num_train)
+        for place, (example, origin, encoded) in enumerate(rows)
+        if encoded.rejected is None and not (origin in known or known.add(origin))  # type: ignore[func-returns-value]
+    )
+    report = examine(seen, context, data, families)
+    if report.stopping:
+        raise DataError(notices.stopped(report.stopping))
+    return notices.about_findings(report.findings)
 
 
 def _counted(file: dict[str, Any], refused: Sequence[Rejected]) -> dict[str, Any]:
@@ -181,74 +214,37 @@ def encode(
     example, what became of it, without its segments: these lie in the store.
     """
     file_of = {name: index for index, name in enumerate(names)}
-    chunks = [examples[start : start + _CHUNK] for start in range(0, len(examples), _CHUNK)]
+    chunks = [examples[start : start + CHUNK] for start in range(0, len(examples), CHUNK)]
     what = say("encoding", "编码")
     done: list[Encoded] = []
     stores = []
-    for size, store, unusual in _run(chunks, encoder, workers if len(examples) >= _PARALLEL_FROM else 1):
-        places = [(file_of[origin.path], origin.row) for origin in origins[len(done) : len(done) + size]]
+    workers = workers if len(examples) >= PARALLEL_FROM else 1
+    for store, part in parallel.run(functools.partial(_encode_chunk, encoder), chunks, workers):
+        here_from = origins[len(done) : len(done) + len(part)]
+        places = [(file_of[origin.path], origin.row) for origin in here_from]
         # A worker knows the place of an example in its chunk only.
         here = np.asarray(places, np.int64)[store.origins[:, 1]]
         stores.append(dataclasses.replace(store, origins=here))
-        done += [unusual.get(place, _USUAL) for place in range(size)]
+        done += part
         if on_progress is not None:
             on_progress(what, len(done), len(examples))
     return dataclasses.replace(Store.join(stores), files=names), done
 
 
-_Part = tuple[int, Store, dict[int, Encoded]]
-"""A chunk's size, its store, and what became of the examples with which something happened."""
-
-_USUAL = Encoded()
-
-
-def _run(chunks: Sequence[Sequence[Example]], encoder: Encoder, workers: int) -> Iterator[_Part]:
-    if workers == 1:
-        for chunk in chunks:
-            yield _encode_chunk(encoder, chunk)
-        return
-    context = multiprocessing.get_context("fork" if sys.platform.startswith("linux") else "spawn")
-    with ProcessPoolExecutor(
-        workers, mp_context=context, initializer=_start_worker, initargs=(encoder,)
-    ) as pool:
-        try:
-            yield from pool.map(_work, chunks)
-        except BrokenProcessPool:
-            raise DataError(
-                say(
-                    "A process that encodes was ended by the system, most likely for lack of memory. "
-                    "Encode with fewer: data.workers=1.",
-                    "编码进程被系统终止，多半是内存不足。请减少进程数：data.workers=1。",
-                )
-            ) from None
+_Part = tuple[Store, list[Encoded]]
+"""A chunk's store, and what became of each example, without its segments."""
 
 
 def _encode_chunk(encoder: Encoder, chunk: Sequence[Example]) -> _Part:
     segments: list[Segments] = []
     places: list[tuple[int, int]] = []
-    unusual = {}
+    done = []
     for place, example in enumerate(chunk):
         encoded = encoder.encode(example)
         segments += encoded.segments
         places += [(0, place)] * len(encoded.segments)
-        what = dataclasses.replace(encoded, segments=())
-        if what != _USUAL:
-            unusual[place] = what
-    return len(chunk), Store.build(segments, places), unusual
-
-
-_ENCODER: list[Encoder] = []
-
-
-def _start_worker(encoder: Encoder) -> None:
-    # Every core has its process; Ctrl-C is the parent's to answer.
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _ENCODER[:] = [encoder]
-
-
-def _work(chunk: Sequence[Example]) -> _Part:
-    return _encode_chunk(_ENCODER[0], chunk)
+        done.append(dataclasses.replace(encoded, segments=()))
+    return Store.build(segments, places), done
 
 
 def _rejected(
@@ -256,8 +252,9 @@ def _rejected(
 ) -> Iterator[Rejected]:
     for example, origin, encoded in zip(examples, origins, done, strict=True):
         if encoded.rejected is not None:
-            shown = json.dumps(_as_messages(example), ensure_ascii=False, default=str)
-            yield Rejected(origin, encoded.rejected, shown if len(shown) <= 200 else shown[:200] + "…")
+            shown = json.dumps(as_row(example), ensure_ascii=False, default=str)
+            value = shown if len(shown) <= 200 else shown[:200] + "…"
+            yield Rejected(origin, encoded.rejected, value, encoded.broken or "unusable_row")
 
 
 def _stop_where_told(data: Data, done: Sequence[Encoded], origins: Sequence[Origin], num_left: int) -> None:
@@ -265,7 +262,9 @@ def _stop_where_told(data: Data, done: Sequence[Encoded], origins: Sequence[Orig
     bad = [
         (origin, encoded)
         for origin, encoded in zip(origins, done, strict=True)
-        if encoded.rejected is not None and not (encoded.too_long and data.overlong == "drop")
+        if encoded.rejected is not None
+        and not (encoded.too_long and data.overlong == "drop")
+        and encoded.broken not in data.accept
     ]
     must_stop = data.overlong == "stop" and any(encoded.too_long for _, encoded in bad)
     if num_left and not must_stop and len(bad) <= data.max_rejected_share * len(done):
@@ -312,13 +311,6 @@ def _fingerprint(wanted: list[Source], kind: str) -> list[list[str]] | None:
     return found
 
 
-def _as_messages(example: Example) -> dict[str, Any]:
-    if isinstance(example, Conversation):
-        tools = {"tools": list(example.tools)} if example.tools else {}
-        return {"messages": [message.as_dict() for message in example.messages], **tools}
-    return {"text": example.text}
-
-
 def _tokenizer_digest(tokenizer: Any) -> str:
     fast = getattr(tokenizer, "backend_tokenizer", None)
     text = fast.to_str() if fast is not None else repr(sorted(tokenizer.get_vocab().items()))
@@ -334,6 +326,7 @@ def _meta(prepared: Prepared) -> dict[str, Any]:
         "rejected": [dataclasses.asdict(item) for item in prepared.rejected],
         "notices": prepared.notices,
         "held_out_rows": prepared.held_out_rows,
+        "labels": None if prepared.labels is None else prepared.labels.as_dict(),
     }
 
 
@@ -343,8 +336,9 @@ def _from_cache(stores: dict[str, Store], meta: dict[str, Any]) -> Prepared:
         dataclasses.replace(stores["train"], files=names),
         dataclasses.replace(stores["held_out"], files=names),
         meta["files"],
-        [Rejected(Origin(**item["origin"]), item["reason"], item["value"]) for item in meta["rejected"]],
+        [Rejected(**{**item, "origin": Origin(**item["origin"])}) for item in meta["rejected"]],
         [(level, text) for level, text in meta["notices"]],
         meta["held_out_rows"],
         from_cache=True,
+        labels=None if meta["labels"] is None else Labels.from_dict(meta["labels"]),
     )

@@ -3,8 +3,11 @@
 What a file is follows from what it holds, then from its suffix:
 
 - Parquet and Arrow by their magic bytes;
-- ``.csv`` and ``.tsv``: a table with a header line; rows are objects, every cell a text;
+- ``.csv`` and ``.tsv``: a table, mostly with a header line; rows are objects, every cell a text;
+- ``.yaml``, ``.yml``: a list of rows;
 - ``.md``: one document; ``.txt``: documents separated by blank lines; the rows are texts;
+- lines of a label and a text, under any other suffix and ``.txt``;
+- a folder with one sub-folder of images per class: a row for each image;
 - all others, and any of these that holds JSON in truth: JSON or JSON Lines.
 
 Each of them may be gzipped. A row's number counts the rows; in JSON Lines it is the line number.
@@ -21,11 +24,26 @@ from typing import Any
 from ..recipe.errors import DataError
 from ..recipe.messages import join, say
 from .decode import Content, find_encoding, look, open_text
+from .read_images import digest, is_class_folder, read_class_folder
 from .read_json import holds_json, read_json
+from .read_lines import holds_labelled_lines, read_labelled_lines
 from .read_table import read_arrow, read_csv, read_parquet
+from .read_yaml import read_yaml
 
 Row = tuple[int, Any]
-SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".txt", ".md")
+SUFFIXES = (
+    ".json",
+    ".jsonl",
+    ".ndjson",
+    ".csv",
+    ".tsv",
+    ".parquet",
+    ".arrow",
+    ".yaml",
+    ".yml",
+    ".txt",
+    ".md",
+)
 """What a data file may be called, each also with ``.gz`` after it."""
 
 
@@ -35,9 +53,11 @@ class RowStream:
 
     path: str
     container: str
-    """``json``, ``jsonl``, ``csv``, ``tsv``, ``parquet``, ``arrow``, ``txt`` or ``md``."""
+    """``json``, ``jsonl``, ``csv``, ``tsv``, ``parquet``, ``arrow``, ``yaml``, ``txt``, ``md``, ``lines``
+    (of a label and a text) or ``folder`` (of images).
+    """
     encoding: str | None
-    """A Python codec name; None for Parquet and Arrow."""
+    """A Python codec name; None for Parquet, Arrow and folders."""
     is_compressed: bool
     sha256: str
     """Of the file's bytes as they lie on disk."""
@@ -56,8 +76,14 @@ class RowStream:
             yield row
 
 
-def rows(path: str, encoding: str | None = None) -> RowStream:
-    """Opens ``path``. Raises DataError, here or while the rows are read, for what cannot be read whole."""
+def rows(path: str, encoding: str | None = None, has_header: bool | None = None) -> RowStream:
+    """Opens ``path``; ``has_header`` says whether a table's first line names its columns (None: as it looks).
+
+    Raises DataError, here or while the rows are read, for what cannot be read whole.
+    """
+    if Path(path).is_dir() and is_class_folder(path):
+        sha256, size = digest(path)
+        return RowStream(path, "folder", None, False, sha256, read_class_folder(path), size=size)
     _must_exist(path)
     content = look(path)
     if content.head.startswith(b"PAR1"):
@@ -74,7 +100,7 @@ def rows(path: str, encoding: str | None = None) -> RowStream:
             )
         )
     used = find_encoding(content, encoding)
-    stream = _text_stream(content, used, suffix)
+    stream = _text_stream(content, used, suffix, has_header)
     if encoding is None and not used.startswith("utf-8"):
         stream.notes.append(
             say(
@@ -136,12 +162,22 @@ def _must_exist(path: str) -> None:
     raise DataError(problem)
 
 
-def _text_stream(content: Content, encoding: str, suffix: str) -> RowStream:
+def _text_stream(content: Content, encoding: str, suffix: str, has_header: bool | None) -> RowStream:
     if suffix in (".json", ".jsonl", ".ndjson") or holds_json(content, encoding):
         found = read_json(content, encoding)
         return _stream(content, found.container, encoding, found.rows, found.notes)
     if suffix in (".csv", ".tsv"):
-        return _stream(content, suffix[1:], encoding, read_csv(content, encoding))
+        notes: list[str] = []
+        return _stream(content, suffix[1:], encoding, read_csv(content, encoding, has_header, notes), notes)
+    if suffix in (".yaml", ".yml"):
+        return _stream(content, "yaml", encoding, read_yaml(content, encoding))
+    if suffix != ".md" and holds_labelled_lines(content, encoding):
+        note = say(
+            "{path}: read as lines of a label and a text.",
+            "{path}：按“标签 文本”的行读取。",
+            path=content.path,
+        )
+        return _stream(content, "lines", encoding, read_labelled_lines(content, encoding), [note])
     if suffix not in (".txt", ".md"):
         raise DataError(_unknown_kind(content.path))
     return _stream(content, suffix[1:], encoding, _documents(content, encoding, is_one=suffix == ".md"))

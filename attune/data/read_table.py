@@ -1,14 +1,17 @@
-"""CSV and TSV with a header line; Parquet and Arrow files (with pyarrow, ``pip install "attune[data]"``).
+"""CSV and TSV; Parquet and Arrow files (with pyarrow, ``pip install "attune[data]"``).
 
-A cell may hold line breaks when it is quoted. The separator is the header's (comma, tab or semicolon). TSV
-files are often written without quoting: where a file is no table with quoting and is one without, quotes are
-plain characters. A row with more or fewer cells than the header stops the reading of its file.
+A cell may hold line breaks when it is quoted. The separator is the first line's (comma, tab or semicolon).
+TSV files are often written without quoting: where a file is a table without it, and quoting would make no
+table or join lines, quotes are plain characters. A first line that holds a number or a long text is a row and
+no header: the columns are then called "0", "1" …. A row with more or fewer cells than the first stops the
+reading of its file.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import itertools
 from collections import Counter
 from collections.abc import Iterator
 from typing import IO, Any, Literal
@@ -19,11 +22,15 @@ from .decode import Content, open_bytes, open_text
 
 Row = tuple[int, Any]
 _SHOWN = 5
+_LONGEST_NAME = 60
 csv.field_size_limit(2**31 - 1)  # the default of 131,072 characters a cell refuses whole documents
 
 
-def read_csv(content: Content, encoding: str) -> Iterator[Row]:
-    """``(row number from 1, without the header, {column: cell})``. Raises DataError for what is no table."""
+def read_csv(content: Content, encoding: str, has_header: bool | None, notes: list[str]) -> Iterator[Row]:
+    """``(row number from 1, without the header, {column: cell})``; ``notes`` says where no header was found.
+
+    Raises DataError for what is no table.
+    """
     separator = _separator(content, encoding)
     quoting: Literal[0, 3] = (
         csv.QUOTE_NONE if _is_unquoted(content, encoding, separator) else csv.QUOTE_MINIMAL
@@ -34,8 +41,12 @@ def read_csv(content: Content, encoding: str) -> Iterator[Row]:
         num_wrong = number = 0
         header: list[str] = []
         try:
-            header = _header(content.path, next(reader, []))
-            for cells in reader:
+            start = next(reader, [])
+            is_named = has_header if has_header is not None else _looks_like_names(start)
+            header = _header(content.path, start) if is_named else [str(place) for place in range(len(start))]
+            if has_header is None and not is_named:
+                notes.append(_headless(content.path, header))
+            for cells in reader if is_named else itertools.chain([start], reader):
                 if not cells:
                     continue
                 number += 1
@@ -59,7 +70,8 @@ def read_parquet(content: Content) -> Iterator[Row]:
 
     try:
         with _seekable(content) as file:
-            table = parquet.ParquetFile(file)
+            # By default the whole file is held in memory before the first row.
+            table = parquet.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20)
             yield from _rows(table.iter_batches(batch_size=1024))
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(_damaged(content.path, "Parquet", error)) from None
@@ -122,38 +134,62 @@ def _separator(content: Content, encoding: str) -> str:
 
 
 def _is_unquoted(content: Content, encoding: str, separator: str) -> bool:
-    """Whether the quotes of a TSV are plain characters: it is a table without quoting and none with it."""
+    """Whether the quotes of a TSV are plain characters."""
     if separator != "\t":
         return False
-    return not _is_table(content, encoding, csv.QUOTE_MINIMAL) and _is_table(
-        content, encoding, csv.QUOTE_NONE
-    )
+    literal = _num_rows(content, encoding, csv.QUOTE_NONE)
+    return literal is not None and literal != _num_rows(content, encoding, csv.QUOTE_MINIMAL)
 
 
-def _is_table(content: Content, encoding: str, quoting: Literal[0, 3]) -> bool:
+def _num_rows(content: Content, encoding: str, quoting: Literal[0, 3]) -> int | None:
+    """The number of rows, if the file is a table of several columns when read so."""
     with open_text(content, encoding, newline="") as file:
+        reader = csv.reader(file, "excel-tab", quoting=quoting, strict=True)
         try:
-            widths = {
-                len(cells) for cells in csv.reader(file, "excel-tab", quoting=quoting, strict=True) if cells
-            }
+            widths = Counter(len(cells) for cells in reader if cells)
         except csv.Error:
-            return False
-    return len(widths) == 1
+            return None
+    return widths.total() if len(widths) == 1 and max(widths) > 1 else None
+
+
+def _looks_like_names(cells: list[str]) -> bool:
+    return not any(_is_number(cell) or len(cell) > _LONGEST_NAME for cell in cells)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def _header(path: str, header: list[str]) -> list[str]:
     names = [name.strip() for name in header]
+    if names and not names[0] and "index" not in names:
+        names[0] = "index"  # so pandas writes the numbers of the rows
     double = [name for name, times in Counter(names).items() if times > 1]
     if double or not all(names):
         raise DataError(
             say(
-                "{path}: the first line must name the columns, each once; it holds: {names}.",
-                "{path}：第一行必须是列名，且不得重复或为空；现在是：{names}。",
+                "{path}: the first line must name the columns, each once; it holds: {names}. If it is a row: "
+                "has_header: false",
+                "{path}：第一行必须是列名，且不得重复或为空；现在是：{names}。若它是数据：has_header: false",
                 path=path,
                 names=join(repr(name) for name in names),
             )
         )
     return names
+
+
+def _headless(path: str, header: list[str]) -> str:
+    return say(
+        "{path}: the first line looks like a row, not like names; the columns are called {names} (or declare "
+        "has_header: true).",
+        "{path}：第一行像数据而不像列名；各列以 {names} 称呼（否则请声明 has_header: true）。",
+        path=path,
+        names=join(header),
+    )
 
 
 def _wrong_row(number: int, line: int, cells: list[str]) -> str:

@@ -7,7 +7,7 @@ import json
 import math
 import random
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,12 +17,14 @@ from ..recipe.errors import AttuneError, DataError
 from ..recipe.messages import say
 from ..recipe.schema import Source
 from . import durable
-from .check import check
 from .examples import Example, Origin, Rejected, RowError
 from .formats._row import columns, kind_of
 from .places import files_of, hub_rows, is_hub
 from .read import Row, RowStream, rows
 from .recognise import Format, formats, recognise, unfit
+from .registry import resolve
+from .rules import check
+from .spelling import Spelling
 
 _FIRST = 50
 """Rows by which the format of a file is recognised."""
@@ -69,45 +71,138 @@ class Loaded:
     notes: list[str] = field(default_factory=list)
     """Sentences for the person: an encoding that was guessed, files passed over."""
 
+    def take(self, taken: Taken) -> None:
+        """Files what became of a row."""
+        if taken.rejected is not None:
+            self.rejected.append(taken.rejected)
+        if taken.example is not None:
+            self.examples.append(taken.example)
+            self.origins.append(taken.origin)
+            if taken.change is not None:
+                self.changed.append(Changed(taken.origin, taken.change))
+
     @property
     def num_rows(self) -> int:
         """Rows in all files, used or not, before weights."""
         return sum(file.num_rows for file in self.files)
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of one row: an example (maybe changed), or a rejection; nothing in between."""
+
+    origin: Origin
+    example: Example | None = None
+    change: str | None = None
+    rejected: Rejected | None = None
+
+
+class Stream:
+    """The rows of all files of some sources, one by one; weights are not applied.
+
+    ``kind`` None takes whatever kind the first file is of; it is known once a row has come. ``files``,
+    ``notes`` and ``problems`` are complete after the last row; the problems of a file end that file only.
+    """
+
+    def __init__(
+        self, sources: Sequence[Source], kind: str | None, *, on_progress: OnProgress | None = None
+    ) -> None:
+        self.kind = kind
+        self.files: list[FileReport] = []
+        self.notes: list[str] = []
+        self.problems: list[str] = []
+        self._named: list[tuple[Source, list[str]]] = []
+        for source in sources:
+            with _gathering(self.problems):
+                meant = resolve(source)
+                self._named.append((meant, files_of(meant, kind, self.notes)))
+        self._known = formats()
+        self._progress = _Progress([path for _, paths in self._named for path in paths], on_progress)
+
+    def __iter__(self) -> Iterator[Taken]:
+        for place in range(len(self._named)):
+            yield from self.of(place)
+
+    def __len__(self) -> int:
+        """Sources that can be read."""
+        return len(self._named)
+
+    def source(self, place: int) -> Source:
+        return self._named[place][0]
+
+    def of(self, place: int) -> Iterator[Taken]:
+        """The rows of one source."""
+        source, paths = self._named[place]
+        for path in paths:
+            with _gathering(self.problems):
+                yield from self._file(path, source)
+
+    def _file(self, path: str, source: Source) -> Iterator[Taken]:
+        stream = hub_rows(source) if is_hub(path) else rows(path, source.encoding, source.has_header)
+        spelling = Spelling(source, path)
+        start = spelling.rows(stream)
+        first = list(itertools.islice(start, _FIRST))
+        if not first:
+            raise DataError(say("{path}: the file holds no rows.", "{path}：文件中没有数据行。", path=path))
+        chosen = recognise(path, [value for _, value in first], self.kind, self._known, source.format)
+        self.kind = self.kind or chosen.kind
+        used = changed = rejected = 0
+        for number, value in itertools.chain(first, start):
+            taken = _take(Origin(path, number), value, chosen, spelling)
+            used += taken.example is not None
+            changed += taken.change is not None
+            rejected += taken.rejected is not None
+            yield taken
+            self._progress.within(stream)
+        self._progress.end(stream)
+        self.notes += stream.notes
+        self.files.append(
+            FileReport(
+                path=path,
+                container=stream.container,
+                format=chosen.name,
+                encoding=stream.encoding,
+                is_compressed=stream.is_compressed,
+                num_rows=stream.num_rows,
+                num_used=used,
+                num_rejected=rejected,
+                num_changed=changed,
+                sha256=stream.sha256,
+                ignored=_ignored(chosen, first),
+            )
+        )
+
+
 def load(
-    sources: Sequence[Source], kind: str, *, seed: int = 0, on_progress: OnProgress | None = None
+    sources: Sequence[Source], kind: str | None, *, seed: int = 0, on_progress: OnProgress | None = None
 ) -> Loaded:
-    """Reads all sources. ``kind``: ``"conversation"`` or ``"text"``; ``seed`` decides what a weight like 0.5
-    takes.
+    """Reads all sources. ``kind``: a name of ``examples.KINDS``, or None for whatever the first file holds;
+    ``seed`` decides what a weight like 0.5 takes.
 
     Raises one DataError with the problems of all files.
     """
     loaded = Loaded()
-    problems: list[str] = []
-    named: list[tuple[Source, list[str]]] = []
-    for source in sources:
-        with _gathering(problems):
-            named.append((source, files_of(source, kind, loaded.notes)))
-    known = formats()
-    progress = _Progress([path for _, paths in named for path in paths], on_progress)
-    for place, (source, paths) in enumerate(named):
+    stream = Stream(sources, kind, on_progress=on_progress)
+    for place in range(len(stream)):
         before = len(loaded.examples)
-        for path in paths:
-            with _gathering(problems):
-                _load_file(path, source, kind, known, loaded, progress)
-        num = len(loaded.examples) - before
-        _weigh(loaded, before, source.weight, f"{seed}/{place}/{source.path}")
+        for taken in stream.of(place):
+            loaded.take(taken)
+        source, num = stream.source(place), len(loaded.examples) - before
+        _weigh(loaded, before, source, f"{seed}/{place}/{source.path}")
         if num and len(loaded.examples) == before:
-            loaded.notes.append(_none_taken(source, num))
-    if problems:
-        raise DataError(problems)
+            stream.notes.append(_none_taken(source, num))
+    if stream.problems:
+        raise DataError(stream.problems)
+    loaded.files, loaded.notes = stream.files, stream.notes
     return loaded
 
 
-def check_share(loaded: Loaded, max_share: float) -> None:
-    """Raises DataError where more than ``max_share`` of the rows were rejected, or none is left."""
-    num_rows, num_rejected = loaded.num_rows, len(loaded.rejected)
+def check_share(loaded: Loaded, max_share: float, accepted: Collection[str] = ()) -> None:
+    """Raises DataError where more than ``max_share`` of the rows were rejected, or none is left. Rows that
+    break a rule named in ``accepted`` do not count.
+    """
+    rejected = [row for row in loaded.rejected if row.name not in accepted]
+    num_rows, num_rejected = loaded.num_rows, len(rejected)
     if num_rejected <= max_share * num_rows and loaded.examples:
         return
     head = say(
@@ -121,7 +216,7 @@ def check_share(loaded: Loaded, max_share: float) -> None:
         allowed=max_share,
     )
     groups: dict[str, list[Rejected]] = {}
-    for row in loaded.rejected:
+    for row in rejected if loaded.examples else loaded.rejected:
         groups.setdefault(_reason_without_numbers(row.reason), []).append(row)
     largest = sorted(groups.values(), key=len, reverse=True)
     lines = [_group(group) for group in largest[:5]]
@@ -143,7 +238,9 @@ def allow_more(num_rejected: int, num_rows: int) -> str:
 
 def write_rejected(rejected: Sequence[Rejected], path: str | Path) -> None:
     """Writes one JSON object a line (path, row, reason, value); the file appears whole or not at all."""
-    entries = ({**asdict(row.origin), "reason": row.reason, "value": row.value} for row in rejected)
+    entries = (
+        {**asdict(row.origin), "rule": row.name, "reason": row.reason, "value": row.value} for row in rejected
+    )
     lines = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
     # A rejected row may hold half characters, which UTF-8 cannot write.
     durable.write_text(Path(path), lines.encode("utf-8", "backslashreplace").decode("utf-8"))
@@ -180,72 +277,45 @@ def _reading(stream: RowStream) -> str:
     return say("reading {name}, bytes", "读取 {name}，字节", name=Path(stream.path).name)
 
 
-def _load_file(
-    path: str, source: Source, kind: str, known: Sequence[Format], loaded: Loaded, progress: _Progress
-) -> None:
-    stream = hub_rows(source) if is_hub(path) else rows(path, source.encoding)
-    start = iter(stream)
-    first = list(itertools.islice(start, _FIRST))
-    if not first:
-        raise DataError(say("{path}: the file holds no rows.", "{path}：文件中没有数据行。", path=path))
-    chosen = recognise(path, [value for _, value in first], kind, known, source.format)
-    used, changed, rejected = len(loaded.examples), len(loaded.changed), len(loaded.rejected)
-    for number, value in itertools.chain(first, start):
-        _take(Origin(path, number), value, chosen, loaded)
-        progress.within(stream)
-    progress.end(stream)
-    loaded.notes += stream.notes
-    loaded.files.append(
-        FileReport(
-            path=path,
-            container=stream.container,
-            format=chosen.name,
-            encoding=stream.encoding,
-            is_compressed=stream.is_compressed,
-            num_rows=stream.num_rows,
-            num_used=len(loaded.examples) - used,
-            num_rejected=len(loaded.rejected) - rejected,
-            num_changed=len(loaded.changed) - changed,
-            sha256=stream.sha256,
-            ignored=_ignored(chosen, first),
-        )
-    )
-
-
-def _take(origin: Origin, value: Any, known: Format, loaded: Loaded) -> None:
-    """The row becomes an example or a rejection; nothing in between."""
+def _take(origin: Origin, value: Any, known: Format, spelling: Spelling) -> Taken:
     try:
         found = columns(value)
         if not found:
-            raise RowError(_no_columns(value))
+            raise RowError(_no_columns(value), "empty_row")
         if not known.fits(found):
-            raise RowError(unfit(known, value))
-        example, change = check(known.to_example(value))
+            raise RowError(unfit(known, value), "missing_column")
+        meant, changes = spelling.example(known.to_example(value))
+        example, change = check(meant)
     except RowError as error:
-        loaded.rejected.append(Rejected(origin, str(error), _shorten(value)))
-        return
-    loaded.examples.append(example)
-    loaded.origins.append(origin)
-    if change:
-        loaded.changed.append(Changed(origin, change))
+        return Taken(origin, rejected=Rejected(origin, str(error), _shorten(value), error.name))
+    if change is not None:
+        changes.append(change)
+    return Taken(origin, example, " ".join(changes) or None)
 
 
-def _weigh(loaded: Loaded, before: int, weight: float, seed: str) -> None:
-    """Of the examples from ``before`` on: each as often as the weight's whole part says, and a seeded choice
-    of them once more for its fraction. The choice rests on ``random()`` alone, which Python keeps the same
-    for ever.
+def _weigh(loaded: Loaded, before: int, source: Source, seed: str) -> None:
+    """Of the examples from ``before`` on: at most ``num_samples``, chosen by the seed; each as often as the
+    weight's whole part says, and a seeded choice of them once more for its fraction. The choices rest on
+    ``random()`` alone, which Python keeps the same for ever.
     """
-    num = len(loaded.examples) - before
-    whole = int(weight)
-    extra = round((weight - whole) * num)
-    if whole == 1 and not extra:
-        return
+    num, whole = len(loaded.examples) - before, int(source.weight)
     chance = random.Random(seed)
-    drawn = sorted(range(num), key=[chance.random() for _ in range(num)].__getitem__)
-    order = [*list(range(num)) * whole, *sorted(drawn[:extra])]
+    kept = list(range(num))
+    if source.num_samples is not None and source.num_samples < num:
+        kept = _drawn(num, source.num_samples, chance)
+    extra = round((source.weight - whole) * len(kept))
+    if len(kept) == num and whole == 1 and not extra:
+        return
+    order = [*kept * whole, *(kept[place] for place in _drawn(len(kept), extra, chance))]
     examples, origins = loaded.examples[before:], loaded.origins[before:]
     loaded.examples[before:] = [examples[index] for index in order]
     loaded.origins[before:] = [origins[index] for index in order]
+
+
+def _drawn(num: int, wanted: int, chance: random.Random) -> list[int]:
+    """So many of the numbers below ``num``, ascending."""
+    draws = [chance.random() for _ in range(num)]
+    return sorted(sorted(range(num), key=draws.__getitem__)[:wanted])
 
 
 def _none_taken(source: Source, num: int) -> str:
@@ -261,7 +331,7 @@ def _none_taken(source: Source, num: int) -> str:
 def _ignored(known: Format, first: list[Row]) -> tuple[str, ...]:
     ignored: set[str] = set()
     for found in _columns_of(first):
-        ignored |= found - known.reads(found)
+        ignored |= known.ignores(found)
     return tuple(sorted(ignored))
 
 

@@ -5,35 +5,60 @@ Assistant spans are found by rendering prefixes of the conversation, never by se
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..recipe.errors import ModelError
 from ..recipe.messages import join, say
 from .examples import Message, RowError
-from .render import find_silent, find_stop, render, token_ids
+from .named import choose, template_names
+from .render import (
+    find_call_stop,
+    find_silent,
+    find_stop,
+    holds,
+    render,
+    token_ids,
+    wants_text,
+    with_text,
+)
+from .settle import is_dated, settle
 
-SHELF = Path(__file__).parent / "templates"
-
-_NEEDED = {
-    "chatml": ("<|im_start|>", "<|im_end|>"),
-    "llama3": ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
-}
-"""Tokens without which a named template would be spelt out in letters and end in no stop token."""
+_ASK, _ANSWER = Message("user", "1 + 1?"), Message("assistant", "2")
+_VERBATIM = Message("assistant", '☃ a  b\n\n\n<b>&amp; "c"\\n {{d}}\t☃')
+"""What a template could be tempted to write otherwise."""
 
 
-def template_names() -> list[str]:
-    """The named templates, sorted."""
-    return sorted(path.stem for path in SHELF.glob("*.jinja"))
+class TemplateProblem(NamedTuple):
+    """A check that a template did not pass: ``template_fails``, ``template_no_stop_token``,
+    ``template_double_bos``, ``template_differs_from_inference``, ``template_alters_answer`` or
+    ``template_ids_differ``; and what a person is told.
+    """
+
+    name: str
+    text: str
+
+
+class TemplateError(ModelError):
+    """A chat template with which training and inference would see different tokens."""
+
+    def __init__(self, text: str, found: Sequence[TemplateProblem]) -> None:
+        super().__init__(text)
+        self.found = list(found)
+
+    @property
+    def names(self) -> list[str]:
+        """The checks that failed."""
+        return [problem.name for problem in self.found]
 
 
 @dataclass(frozen=True)
 class ChatTemplate:
     """A template bound to a tokenizer. ``name`` is ``model`` for the model's own; ``notice`` is what a person
-    must know about the choice, or None.
+    must know about the choice and about what was added to it, or None.
     """
 
     tokenizer: Any
@@ -46,25 +71,53 @@ class ChatTemplate:
     stop_ids: frozenset[int]
     closing: str = ""
     """The end of ``suffix`` that the template writes only when a turn follows (GLM: ``<|user|>``)."""
+    call_stop_id: int | None = None
+    """The token after a turn of tool calls, where it is another one (gpt-oss: ``<|call|>``)."""
+    as_text: bool = False
+    """Whether the template takes the arguments of tool calls as JSON text."""
     silent: frozenset[str] = frozenset()
-    """What the template leaves out without a word: ``system``, ``tools``, ``tool_calls``, ``tool`` turns."""
+    """What the template leaves out without a word: ``system``, ``tools``, ``tool_calls``, ``tool`` turns,
+    ``reasoning``.
+    """
 
     @classmethod
     def load(
-        cls, tokenizer: Any, name: str | None = None, extra_stop_ids: Sequence[int] = ()
+        cls,
+        tokenizer: Any,
+        name: str | None = None,
+        extra_stop_ids: Sequence[int] = (),
+        *,
+        reasoning: bool | None = None,
     ) -> ChatTemplate:
-        """Chooses the template, writes it into ``tokenizer.chat_template`` (so that it is saved with the
-        model) and checks it. Raises ModelError for an unknown name or a template that is not exact.
+        """Chooses the template, makes it exact (``settle``), writes it into ``tokenizer.chat_template`` (so
+        that it is saved with the model) and checks it. ``reasoning``: whether the answers carry reasoning.
+
+        Raises ModelError for an unknown name, TemplateError for a template that is not exact.
         """
-        chosen, notice = _choose(tokenizer, name)
+        chosen, notices = choose(tokenizer, name)
         fast = getattr(tokenizer, "backend_tokenizer", None)
         if fast is not None:
             # A tokenizer file may carry limits of its own; nothing is cut or padded behind our back.
             fast.no_truncation()
             fast.no_padding()
+        notices += settle(tokenizer, reasoning)
         suffix, closing, stop_id = _stop(tokenizer, chosen)
-        stops = frozenset({stop_id, *extra_stop_ids, *_ids_of(tokenizer.eos_token_id)})
-        template = cls(tokenizer, chosen, notice, stop_id, suffix, stops, closing, find_silent(tokenizer))
+        as_text = wants_text(tokenizer)
+        call_stop = find_call_stop(tokenizer, tokenizer.convert_ids_to_tokens(stop_id), closing, as_text)
+        ends = (stop_id, call_stop, tokenizer.eos_token_id, *extra_stop_ids)
+        stops = frozenset(token_id for token_id in ends if token_id is not None)
+        template = cls(
+            tokenizer,
+            chosen,
+            " ".join(notices) or None,
+            stop_id,
+            suffix,
+            stops,
+            closing=closing,
+            call_stop_id=call_stop,
+            as_text=as_text,
+            silent=find_silent(tokenizer, as_text),
+        )
         template._verify()
         return template
 
@@ -72,6 +125,14 @@ class ChatTemplate:
     def stop(self) -> str:
         """The text of the stop token."""
         return str(self.tokenizer.convert_ids_to_tokens(self.stop_id))
+
+    @cached_property
+    def _stops(self) -> dict[int, str]:
+        """The texts of the tokens that end an answer or a text; not of those that a configuration adds, whose
+        numbers may be ordinary words of this tokenizer.
+        """
+        ends = (self.stop_id, self.call_stop_id, self.tokenizer.eos_token_id)
+        return {end: str(self.tokenizer.convert_ids_to_tokens(end)) for end in ends if end is not None}
 
     def render(
         self, messages: Sequence[Message], tools: Sequence[Any] = (), *, generation_prompt: bool = False
@@ -81,14 +142,71 @@ class ChatTemplate:
         """
         if self.silent:
             self._must_write(messages, tools)
+        chat = [message.as_dict() for message in messages]
+        if self.as_text:
+            chat = [with_text(message) for message in chat]
         try:
-            return render(
-                self.tokenizer, [m.as_dict() for m in messages], list(tools) or None, generation_prompt
-            )
+            return render(self.tokenizer, chat, list(tools) or None, generation_prompt)
         except RowError as error:
             if self._refuses_system(messages):
-                raise RowError(_no_system(str(error))) from None
+                raise _no_system(str(error)) from None
             raise
+
+    def turn(self, messages: Sequence[Message], tools: Sequence[Any], place: int) -> tuple[str, str]:
+        """The prompt that inference sees before the answer at ``place``, and the answer as it is learnt, with
+        its stop token. Raises RowError where the two do not fit together, where generation would not stop at
+        the answer's end or stop before it, and where the template writes other words than the answer's.
+        """
+        prompt = self.render(messages[:place], tools, generation_prompt=True)
+        answer = self._following(prompt, messages[: place + 1], tools)
+        if answer is None and messages[0].role == "system" and place > 1:
+            # Mistral writes the system's text only before a user's turn that nothing follows: it is in the
+            # prompt, and gone once there is an answer. What is written as the answer is the same without it.
+            bare = self.render(messages[1:place], tools, generation_prompt=True)
+            answer = self._following(bare, messages[1 : place + 1], tools)
+        if answer is None:
+            raise _other_prompt(messages[place], place)
+        answer = self._ended(answer, place)
+        if not holds(answer, messages[place].content):
+            raise _unfit(
+                "template_alters_answer",
+                place,
+                "the chat template writes the answer of turn {turn} otherwise than the data; "
+                "choose another with model.template=<name or .jinja file>",
+                "对话模板写出的第 {turn} 轮回答与数据不同；"
+                "请用 model.template=<名称或 .jinja 文件> 换一个模板",
+            )
+        return prompt, answer
+
+    def _following(self, prompt: str, messages: Sequence[Message], tools: Sequence[Any]) -> str | None:
+        """What the template writes behind the prompt; None where it begins otherwise."""
+        full = self.render(messages, tools) + self.closing
+        return full[len(prompt) :] if full.startswith(prompt) else None
+
+    def _ended(self, answer: str, place: int) -> str:
+        """The answer up to and including its stop token."""
+        stop = self.stop
+        if stop not in answer and self.call_stop_id is not None:
+            stop = self._stops[self.call_stop_id]
+        words, found, _ = answer.rpartition(stop)
+        if not found:
+            raise _unfit(
+                "template_no_stop_token",
+                place,
+                "the chat template writes no stop token after turn {turn}",
+                "对话模板在第 {turn} 轮之后没有停止符",
+            )
+        for early in self._stops.values():
+            if early in words:
+                raise _unfit(
+                    "stop_token_in_answer",
+                    place,
+                    "the answer of turn {turn} holds the stop token {stop} before its end: generation would "
+                    "stop there",
+                    "第 {turn} 轮回答在结尾之前含有停止符 {stop}：生成会在那里停止",
+                    stop=early,
+                )
+        return words + stop
 
     def ids(self, text: str) -> list[int]:
         """Token ids of rendered text; the template itself has written whatever begins a text."""
@@ -112,10 +230,11 @@ class ChatTemplate:
     def _must_write(self, messages: Sequence[Message], tools: Sequence[Any]) -> None:
         present: set[str] = {message.role for message in messages}
         present |= {"tool_calls" for message in messages if message.extra.get("tool_calls")}
+        present |= {"reasoning" for message in messages if _is_reasoned(message)}
         present |= {"tools"} if tools else set()
         lost = sorted(self.silent & present)
         if "system" in lost:
-            raise RowError(_no_system(say("it would leave it out", "会将其略去")))
+            raise _no_system(say("it would leave it out", "会将其略去"))
         if lost:
             raise RowError(
                 say(
@@ -123,156 +242,95 @@ class ChatTemplate:
                     "model.template=<name or .jinja file>",
                     "对话模板会略去：{lost}；请用 model.template=<名称或 .jinja 文件> 换一个",
                     lost=join(lost),
-                )
+                ),
+                "template_leaves_out",
             )
 
     def _verify(self) -> None:
         """Refuses a template with which training and inference would see different tokens."""
-        ask, answer = Message("user", "1 + 1?"), Message("assistant", "2")
         try:
-            prompt = self.render([ask], generation_prompt=True)
-            full = self.render([ask, answer])
-            theirs = self.tokenizer.apply_chat_template(
-                [ask.as_dict()], add_generation_prompt=True, tokenize=True, return_dict=False
-            )
+            found = list(self._problems())
         except RowError as error:
-            raise ModelError(_fails(self.name, str(error))) from None
+            raise _fails(self.name, str(error)) from None
+        if found:
+            text = say(
+                "The chat template '{name}' cannot be trained exactly: {problems}. {choose}",
+                "对话模板“{name}”无法精确训练：{problems}。{choose}",
+                name=self.name,
+                problems=join(problem.text for problem in found),
+                choose=_choose_another(),
+            )
+            raise TemplateError(text, found)
+
+    def _problems(self) -> Iterator[TemplateProblem]:
+        prompt, full = self.render([_ASK], generation_prompt=True), self.render([_ASK, _ANSWER])
+        theirs = self.tokenizer.apply_chat_template(
+            [_ASK.as_dict()], add_generation_prompt=True, tokenize=True, return_dict=False
+        )
         ids = self.ids(prompt)
-        problems = []
         if list(theirs) != ids:
-            problems.append(
-                say(
-                    "the tokenizer gives other ids for the prompt than for its text",
-                    "分词器对提示的编码与对其文本的编码不同",
-                )
+            text = say(
+                "the tokenizer gives other ids for the prompt than for its text",
+                "分词器对提示的编码与对其文本的编码不同",
             )
+            yield TemplateProblem("template_ids_differ", text)
         if not full.startswith(prompt):
-            problems.append(
-                say(
-                    "an answered conversation does not begin with what the model sees when it must answer "
-                    "({seen!r} against {full!r})",
-                    "含回答的渲染结果与推理时的提示开头不一致（{seen!r} 与 {full!r}）",
-                    **_where_they_part(prompt, full),
-                )
+            text = say(
+                "an answered conversation does not begin with what the model sees when it must answer "
+                "({seen!r} against {full!r})",
+                "含回答的渲染结果与推理时的提示开头不一致（{seen!r} 与 {full!r}）",
+                **_where_they_part(prompt, full),
             )
-        elif answer.content not in full[len(prompt) :]:
-            problems.append(say("it does not write the answer as it stands", "没有原样写出回答"))
+            yield TemplateProblem("template_differs_from_inference", text)
+        elif _VERBATIM.content not in self.render([_ASK, _VERBATIM])[len(prompt) :]:
+            yield TemplateProblem("template_alters_answer", _alters())
+        if is_dated(self.tokenizer.chat_template):
+            text = say(
+                "its prompt changes with the date, which it asks for in a way that cannot be fixed",
+                "其提示随日期变化，且无法固定",
+            )
+            yield TemplateProblem("template_differs_from_inference", text)
         bos = self.tokenizer.bos_token_id
         if bos is not None and ids[:2] == [bos, bos]:
-            problems.append(say("the prompt begins with the start token twice", "提示开头有两个起始符"))
-        if problems:
-            raise ModelError(
-                say(
-                    "The chat template '{name}' cannot be trained exactly: {problems}. {choose}",
-                    "对话模板“{name}”无法精确训练：{problems}。{choose}",
-                    name=self.name,
-                    problems=join(problems),
-                    choose=_choose_another(),
-                )
-            )
+            text = say("the prompt begins with the start token twice", "提示开头有两个起始符")
+            yield TemplateProblem("template_double_bos", text)
 
 
-def _choose(tokenizer: Any, name: str | None) -> tuple[str, str | None]:
-    """Sets ``tokenizer.chat_template``; returns the name and what to say about it."""
-    if name is None and tokenizer.chat_template:
-        if isinstance(tokenizer.chat_template, dict):
-            several = tokenizer.chat_template
-            tokenizer.chat_template = several.get("default") or next(iter(several.values()))
-        return "model", None
-    notice = None
-    if name is None:
-        name = next((n for n in ("llama3", "chatml") if _has_tokens(tokenizer, n)), "plain")
-        notice = say(
-            "This model has no chat template; using '{name}', which is saved with the result. "
-            "Another: model.template=<{names} or a .jinja file>.",
-            "该模型没有对话模板；使用“{name}”，并随结果一起保存。"
-            "更换：model.template=<{names} 或 .jinja 文件>。",
-            name=name,
-            names=join(template_names()),
-        )
-    tokenizer.chat_template = _source(tokenizer, name)
-    return name, notice
+def problems(tokenizer: Any, name: str | None = None) -> list[TemplateProblem]:
+    """The checks that the template fails, none for one that can be trained; the tokenizer stays as it is.
 
-
-def _source(tokenizer: Any, name: str) -> str:
-    """The text of a named template or of a ``.jinja`` file."""
-    is_own = not name.endswith(".jinja")
-    path = SHELF / f"{name}.jinja" if is_own else Path(name)
-    if (is_own and name not in template_names()) or not path.is_file():
-        raise ModelError(
-            say(
-                "No chat template '{name}'. Named ones: {names}; or give a .jinja file that exists.",
-                "没有对话模板“{name}”。内置：{names}；或给出存在的 .jinja 文件。",
-                name=name,
-                names=join(template_names()),
-            )
-        )
-    if is_own and not _has_tokens(tokenizer, name):
-        raise ModelError(
-            say(
-                "The template '{name}' needs the tokens {tokens}, which this tokenizer does not have. "
-                "Try model.template=plain.",
-                "模板“{name}”需要此分词器没有的符号 {tokens}。可用 model.template=plain。",
-                name=name,
-                tokens=join(_NEEDED[name]),
-            )
-        )
-    if name == "plain" and not tokenizer.eos_token:
-        raise ModelError(
-            say(
-                "The template 'plain' ends each answer with the tokenizer's end token, and this tokenizer "
-                "names none. Set eos_token in its tokenizer_config.json, or give a .jinja file.",
-                "模板 plain 用分词器的结束符结束每个回答，而此分词器没有指定结束符。请在 "
-                "tokenizer_config.json 中设置 eos_token，或给出 .jinja 文件。",
-            )
-        )
+    Raises ModelError for an unknown name, or one that the tokenizer has no tokens for.
+    """
     try:
-        source = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(
-            say(
-                "The chat template {name} cannot be read ({reason}); it must be a text file in UTF-8.",
-                "无法读取对话模板 {name}（{reason}）；应为 UTF-8 文本文件。",
-                name=name,
-                reason=error,
-            )
-        ) from None
-    # A template of ours says nothing about the start token: it begins the text exactly where the tokenizer
-    # itself would add it.
-    start = tokenizer("x")["input_ids"][:1]
-    begins = is_own and tokenizer.bos_token_id is not None and start == [tokenizer.bos_token_id]
-    return "{{- bos_token -}}\n" + source if begins else source
+        ChatTemplate.load(copy(tokenizer), name)
+    except TemplateError as error:
+        return error.found
+    return []
 
 
 def _stop(tokenizer: Any, name: str) -> tuple[str, str, int]:
-    """``find_stop``, with its failures as ModelError."""
+    """``find_stop``, with its failures as TemplateError."""
     try:
         found = find_stop(tokenizer)
     except RowError as error:
-        raise ModelError(_fails(name, str(error))) from None
+        raise _fails(name, str(error)) from None
+    if found is None:
+        raise _fails(name, _alters(), "template_alters_answer")
     if not isinstance(found, str):
         return found
-    raise ModelError(
-        say(
-            "The chat template '{name}' writes no stop token after an answer (it writes {tail!r}): the model "
-            "would never learn to stop. {choose}",
-            "对话模板“{name}”在回答之后没有停止符（写的是 {tail!r}）：模型将学不会停下。{choose}",
-            name=name,
-            tail=found[:80],
-            choose=_choose_another(),
-        )
+    text = say(
+        "The chat template '{name}' writes no stop token after an answer (it writes {tail!r}): the model "
+        "would never learn to stop. {choose}",
+        "对话模板“{name}”在回答之后没有停止符（写的是 {tail!r}）：模型将学不会停下。{choose}",
+        name=name,
+        tail=found[:80],
+        choose=_choose_another(),
     )
+    raise TemplateError(text, [TemplateProblem("template_no_stop_token", text)])
 
 
-def _has_tokens(tokenizer: Any, name: str) -> bool:
-    vocabulary = tokenizer.get_vocab()
-    return all(token in vocabulary for token in _NEEDED.get(name, ()))
-
-
-def _ids_of(token_id: int | list[int] | None) -> list[int]:
-    if token_id is None:
-        return []
-    return list(token_id) if isinstance(token_id, list) else [token_id]
+def _is_reasoned(message: Message) -> bool:
+    return bool(message.extra.get("reasoning_content") or message.extra.get("thinking"))
 
 
 def _where_they_part(prompt: str, full: str) -> dict[str, object]:
@@ -282,14 +340,15 @@ def _where_they_part(prompt: str, full: str) -> dict[str, object]:
     return {"seen": prompt[start : same + 24], "full": full[start : same + 24]}
 
 
-def _fails(name: str, reason: str) -> str:
-    return say(
+def _fails(name: str, reason: str, check: str = "template_fails") -> TemplateError:
+    text = say(
         "The chat template '{name}' fails on a plain question and answer: {reason}. {choose}",
         "对话模板“{name}”无法渲染一问一答：{reason}。{choose}",
         name=name,
         reason=reason.rstrip("."),
         choose=_choose_another(),
     )
+    return TemplateError(text, [TemplateProblem(check, text)])
 
 
 def _choose_another() -> str:
@@ -300,11 +359,37 @@ def _choose_another() -> str:
     )
 
 
-def _no_system(reason: str) -> str:
-    return say(
+def _alters() -> str:
+    return say("it does not write the answer as it stands", "没有原样写出回答")
+
+
+def _other_prompt(message: Message, place: int) -> RowError:
+    if _is_reasoned(message):
+        return _unfit(
+            "template_differs_from_inference",
+            place,
+            "the answer of turn {turn} carries reasoning, for which the chat template's prompt has no place",
+            "第 {turn} 轮回答带有推理过程，而对话模板的提示没有为其留出位置",
+        )
+    return _unfit(
+        "template_differs_from_inference",
+        place,
+        "the chat template renders the answer of turn {turn} otherwise than inference would",
+        "对话模板对第 {turn} 轮回答的渲染与推理时不同",
+    )
+
+
+def _unfit(name: str, place: int, english: str, chinese: str, **values: object) -> RowError:
+    """The row breaks the rule ``name`` at the turn in that place."""
+    return RowError(say(english, chinese, turn=place + 1, **values), name)
+
+
+def _no_system(reason: str) -> RowError:
+    text = say(
         "the chat template takes no system message ({reason}): put its text into the first turn of the user, "
         "or choose another template with model.template=<name or .jinja file>",
         "对话模板不接受系统消息（{reason}）：请把其内容写入用户的第一轮，"
         "或用 model.template=<名称或 .jinja 文件> 换一个模板",
         reason=reason.rstrip("."),
     )
+    return RowError(text, "template_takes_no_system")

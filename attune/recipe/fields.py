@@ -33,17 +33,17 @@ class Field:
     help: str
 
 
-def fields(rooms: Sequence[str] = ("objectives", "adapters")) -> list[Field]:
+def fields(rooms: Sequence[str] = ("objectives", "adapters"), *, default_only: bool = False) -> list[Field]:
     """Every field of the recipe, in the order of the schema.
 
     The options of a choice are listed as ``adapter.rank``, once for each plug that has them, behind the
     choice itself. A choice whose room is not in ``rooms`` is listed without options, and its plugs, which may
-    be slow to import, are not imported.
+    be slow to import, are not imported; with ``default_only`` those of the default plug alone are.
     """
-    return list(_walk(Recipe, "", rooms))
+    return list(_walk(Recipe, "", rooms, default_only))
 
 
-def _walk(section: type[Section], prefix: str, rooms: Sequence[str]) -> Iterator[Field]:
+def _walk(section: type[Section], prefix: str, rooms: Sequence[str], default_only: bool) -> Iterator[Field]:
     for name, info in section.model_fields.items():
         path = prefix + name
         room = room_of(info)
@@ -57,10 +57,10 @@ def _walk(section: type[Section], prefix: str, rooms: Sequence[str]) -> Iterator
                 _help(info),
             )
             if room in rooms:
-                for plug in plugs.names(room):
+                for plug in [default] if default_only else plugs.names(room):
                     yield from _options(room, plug, path)
         elif (below := section_in(info.annotation)) is not None:
-            yield from _walk(below, f"{path}.", rooms)
+            yield from _walk(below, f"{path}.", rooms, default_only)
         else:
             yield field_of(path, info)
 
@@ -170,6 +170,8 @@ def type_text(annotation: Any, metadata: Sequence[Any] = ()) -> str:
         return say(" or ", " 或 ").join(parts)
     if origin is Literal:
         return either(arguments)
+    if origin is dict:
+        return say("names, each with {what}", "若干名称，各对应 {what}", what=type_text(arguments[1]))
     if origin is list:
         if section_in(arguments[0]) is Source:
             return say("a path or a list of paths", "路径或路径列表") + _bounds(metadata)

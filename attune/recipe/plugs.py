@@ -20,6 +20,7 @@ _ROOMS = {
     "adapters": "attune.adapters",
     "objectives": "attune.objectives",
     "formats": "attune.data.formats",
+    "findings": "attune.data.findings",
 }
 
 
@@ -77,7 +78,7 @@ def _own(room: str) -> set[str]:
     return shelf
 
 
-_NOT_PLUGS = {"contract", "attach", "fused", "advantages"}
+_NOT_PLUGS = {"contract", "method", "targets", "starts", "fused", "advantages"}
 """Files that live in a plug room and serve its plugs without being one."""
 
 

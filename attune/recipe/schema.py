@@ -94,7 +94,7 @@ class Model(Section):
     tokenizer: PathText | None = None
     """Folder or id of the tokenizer where it is not the model's. | 分词器的文件夹或 id（不在模型内时）。"""
     template: PathText | None = None
-    """Chat template: a name of ours (chatml, llama3, plain) or a .jinja file; default: the model's own. | 对话模板：内置名称（chatml、llama3、plain）或 .jinja 文件；默认用模型自带的。"""
+    """Chat template: a name of ours (alpaca, chatml, deepseek, gemma, glm4, llama2, llama3, mistral, phi, plain, qwen, vicuna, zephyr) or a .jinja file; default: the model's own. | 对话模板：内置名称（alpaca、chatml、deepseek、gemma、glm4、llama2、llama3、mistral、phi、plain、qwen、vicuna、zephyr）或 .jinja 文件；默认用模型自带的。"""
     trust_remote_code: bool = False
     """Run Python code that the model folder brings. | 允许运行模型文件夹自带的 Python 代码。"""
 
@@ -103,15 +103,29 @@ class Source(Section):
     """One file, glob or hub data set. | 一个文件、通配符或数据集。"""
 
     path: PathText
-    """A file, a folder, a glob, or a hub data set id. | 文件、文件夹、通配符或数据集 id。"""
+    """A file, a folder, a glob, a hub data set id, or folder:name of a dataset_info.json. | 文件、文件夹、通配符、数据集 id，或 dataset_info.json 中的 文件夹:名称。"""
     weight: float = Field(1.0, gt=0)
     """How often its rows count in an epoch: 0.5 takes a seeded half, 2 takes each row twice. | 每轮中各行出现的次数：0.5 取一半，2 取两遍。"""
     format: str | None = None
     """The row format where it cannot be recognised. | 行格式（无法自动识别时指定）。"""
     split: str = "train"
     """The split of a hub data set. | 数据集的子集名。"""
+    subset: str | None = None
+    """The configuration of a hub data set that has several. | 数据集的配置名（有多个时）。"""
     encoding: str | None = None
     """Character encoding; default: UTF-8, then UTF-16 or GB18030 as the bytes say. | 字符编码；默认自动判断。"""
+    columns: dict[str, str | Annotated[int, Field(ge=0)]] = {}
+    """Which column is meant by a name of the format: {prompt: dialogue, label: 0}; a number counts columns from 0; an empty name hides a column. role and content name the keys of a turn. | 格式中的列名对应文件中的哪一列；数字从 0 数起；空名表示不读该列。role 与 content 指每一轮的键。"""
+    has_header: bool | None = None
+    """Whether the first line of a table names its columns; default: as the line looks. | 表格首行是否为列名；默认自动判断。"""
+    roles: dict[str, Literal["system", "user", "assistant", "tool", "function_call"]] = {}
+    """Which role is meant by a name that is not known: {speaker: user, listener: assistant}. | 未知角色名的含义。"""
+    merge_turns: bool = False
+    """Make one turn of several that follow each other from one role. | 合并同一角色的连续多轮。"""
+    unescape: bool = False
+    """Write HTML entities (&#39;) as the signs that they mean. | 把 HTML 实体（&#39;）还原为字符。"""
+    num_samples: int | None = Field(None, ge=1)
+    """At most so many of its rows, drawn by the seed; before the weight. | 最多取多少行（按种子抽取，先于权重）。"""
 
 
 def _as_sources(value: Any) -> Any:
@@ -149,6 +163,10 @@ class Data(Section):
     """What happens to a longer one: the prompt loses its beginning; the answer is cut (its stop is then not learnt); the row is dropped and counted; the run stops. | 超长时：截去提示开头；截断回答（不学习停止符）；丢弃并计数；停止。"""
     max_rejected_share: float = Field(0.02, ge=0, le=1)
     """The run stops when a larger share of rows cannot be used. | 无法使用的行超过此比例则停止。"""
+    check: Literal["auto", "full", "off"] = "auto"
+    """The data is checked before training; auto looks for near duplicates in a sample of large data only. | 训练前检查数据；auto 对大数据只抽样查找近似重复。"""
+    accept: list[str] = []
+    """Findings of the check, by name, in spite of which training begins. | 按名称接受的检查发现（不因其停止训练）。"""
     workers: int | None = Field(None, ge=1)
     """Processes that encode; default: one a core. | 编码用的进程数；默认每核一个。"""
     cache_dir: PathText | None = None
@@ -237,7 +255,7 @@ class Recipe(Section):
     data: Data
     """What is learnt. | 学习的数据。"""
     adapter: Annotated[SerializeAsAny[Choice], ChosenFrom("adapters")] = Field(default={"name": "lora"})  # type: ignore[assignment]
-    """Which weights learn: lora or full, with its options. | 训练哪些权重：lora 或 full 及其选项。"""
+    """Which weights learn: one of the methods that attune methods lists, with its options. | 训练哪些权重：attune methods 列出的方法之一及其选项。"""
     train: Train = Train()
     """The loop. | 训练循环。"""
     generation: Generation = Generation()

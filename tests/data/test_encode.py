@@ -152,7 +152,7 @@ def test_an_answer_that_holds_the_stop_token_is_refused() -> None:
     done = encoder().encode(talk("a?", "b", "c?", "yes<|im_end|>no"))
     assert done.rejected is not None
     assert (
-        "the answer of turn 4 holds the stop token <|im_end|>: the model would learn to stop there"
+        "the answer of turn 4 holds the stop token <|im_end|> before its end: generation would stop there"
         in done.rejected
     )
     assert encoder().encode(talk("what is <|im_end|>?", "b")).rejected is None

@@ -7,8 +7,26 @@ from typing import Any
 
 import pytest
 
-from attune.data.examples import Conversation, Message, RowError, Text
-from attune.data.formats import alpaca, conversation, messages, prompt_completion, sharegpt, text
+from attune.data.examples import Conversation, Labelled, Message, Preference, RowError, Text, Verdict
+from attune.data.formats import (
+    alpaca,
+    compared,
+    conversation,
+    images,
+    kto,
+    labelled,
+    messages,
+    moss,
+    pairs,
+    prompt_completion,
+    prompts,
+    ranked,
+    sharegpt,
+    sharegpt_pairs,
+    text,
+    transcripts,
+    turn_columns,
+)
 from attune.data.formats.contract import FormatContract
 from attune.recipe import plugs
 
@@ -125,7 +143,7 @@ def test_sharegpt_tool_calls_observations_and_tools_are_kept_for_the_template():
             {"conversations": [{"from": "narrator", "value": "a"}]},
             "turn 1: unknown role 'narrator'. Allowed: system",
         ),
-        ({"conversations": [{"speaker": "a"}]}, "turn 1 has the keys speaker; it needs role and content"),
+        ({"conversations": [{"talker": "a"}]}, "turn 1 has the keys talker; it needs role and content"),
         ({"conversations": [{"from": "human", "value": 7}]}, "turn 1: content is a number; it must be text."),
         ({"conversations": [{"from": "function_call", "value": "run"}]}, "turn 1: a tool call must be JSON"),
         ({"conversations": [], "tools": "none"}, "tools is text; it must be a list of objects"),
@@ -216,6 +234,336 @@ def test_text_refuses_nothing_numbers_and_turns():
     assert reason(text, {"text": " \n"}) == "the text is empty."
     assert reason(text, {"text": 5}) == "text is a number; it must be text."
     assert "one turn of a conversation" in reason(text, {"role": "user", "content": "a"})
+
+
+def test_moss_marks_are_taken_off_and_thoughts_are_reasoning():
+    turn = {
+        "Human": "<|Human|>: a<eoh>\n",
+        "Inner Thoughts": "<|Inner Thoughts|>: Hm. <eot>\n",
+        "MOSS": "<|MOSS|>: b \n c<eom>\n",
+    }
+    plain = {"Human": "None", "MOSS": "d<br>", "Commands": "<|Commands|>: None<eoc>"}
+    row = {"meta_instruction": "You are …", "chat": {"turn_2": plain, "turn_1": turn}}
+    assert moss.to_example(row).messages == (
+        Message("user", "a"),
+        Message("assistant", "b \n c", extra={"reasoning_content": "Hm."}),
+        Message("user", "None"),
+        Message("assistant", "d<br>"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("chat", "says"),
+    [
+        (
+            {"turn_1": {"Human": "a", "Commands": "Search(1)", "MOSS": "b"}},
+            "turn_1 runs a command, in MOSS's own",
+        ),
+        ({"turn_1": "a"}, "turn_1 is text; it must be an object with Human and MOSS."),
+        ({"first": {}}, "chat is an object; it must be an object of turns: turn_1, turn_2 …"),
+        ({"turn_1": {"Human": "a"}}, "turn_1: MOSS is empty."),
+    ],
+)
+def test_moss_refuses_naming_the_turn(chat, says):
+    assert says in reason(moss, {"chat": chat})
+
+
+def test_turn_columns_answer_each_question_in_turn():
+    row = {"input": '["a", "c"]', "output": ["b", "d"], "system": "S"}
+    assert [said for _, said in turns(turn_columns.to_example(row))] == ["S", "a", "b", "c", "d"]
+    assert reason(turn_columns, {"input": ["a"], "output": ["b", "d"]}) == (
+        "questions and answers must be two lists of one length."
+    )
+
+
+# --- preferences
+# ---------------------------------------------------------------------------------------------
+
+
+def sides(example: Preference) -> tuple[list[str], list[list[str]]]:
+    """The prompt's texts, and those of each answer."""
+    return [turn.content for turn in example.prompt], [[turn.content for turn in a] for a in example.answers]
+
+
+def test_pairs_of_texts_turns_and_lists_are_one():
+    answers = [["a"], ["b"]]
+    said = [{"role": "assistant", "content": "a"}], {"from": "gpt", "value": "b"}
+    for row in (
+        {"prompt": "q", "chosen": "a", "rejected": "b"},
+        {"prompt": [{"role": "user", "content": "q"}], "chosen": said[0], "rejected": said[1]},
+        {"prompt": "\n\nHuman: q\n\nAssistant:", "chosen": "a", "rejected": "b"},
+    ):
+        assert sides(pairs.to_example(row)) == (["q"], answers)
+
+
+def test_pairs_with_instruction_input_history_and_system():
+    row = {
+        "instruction": "i",
+        "input": "j",
+        "history": [["x", "y"]],
+        "system": "S",
+        "chosen": "a",
+        "rejected": "b",
+    }
+    assert sides(pairs.to_example(row))[0] == ["S", "x", "y", "i\nj"]
+
+
+def test_whole_transcripts_beside_their_prompt_are_not_told_twice():
+    first = [{"role": "user", "content": "q"}]
+    row = {
+        "prompt": "q",
+        "chosen": [*first, {"role": "assistant", "content": "a"}],
+        "rejected": [*first, {"role": "assistant", "content": "b"}],
+    }
+    assert sides(pairs.to_example(row)) == (["q"], [["a"], ["b"]])
+
+
+@pytest.mark.parametrize(
+    ("scores", "margin"),
+    [
+        ({"score_chosen": 9, "score_rejected": 4.5}, 4.5),
+        ({"chosen_rating": "5", "rejected_rating": "3"}, 2.0),
+        ({"margin": -1}, -1.0),
+        ({"score_chosen": 9}, None),
+        ({"score_chosen": "good", "score_rejected": 1}, None),
+    ],
+)
+def test_scores_make_a_margin(scores, margin):
+    assert pairs.to_example({"prompt": "q", "chosen": "a", "rejected": "b", **scores}).margin == margin
+
+
+def test_transcripts_are_split_exactly_and_share_their_beginning():
+    start = "\n\nHuman: q\n\nAssistant: r \n- x\n\nHuman:  s"
+    row = {
+        "chosen": f"{start}\n\nAssistant: a",
+        "rejected": f"{start}\n\nAssistant: b\n\nHuman: and?\n\nAssistant: c",
+    }
+    example = transcripts.to_example(row)
+    assert sides(example) == (["q", "r \n- x", " s"], [["a"], ["b", "and?", "c"]])
+    assert [turn.role for turn in example.prompt] == ["user", "assistant", "user"]
+    assert transcripts.to_row(example) == row
+
+
+def test_transcripts_that_are_equal_keep_their_last_answer_for_the_rule_to_find():
+    both = "\n\nHuman: q\n\nAssistant: a"
+    assert sides(transcripts.to_example({"chosen": both, "rejected": both})) == (["q"], [["a"], ["a"]])
+
+
+def test_transcripts_of_different_prompts_are_refused():
+    row = {"chosen": "\n\nHuman: q\n\nAssistant: a", "rejected": "\n\nHuman: p\n\nAssistant: a"}
+    assert reason(transcripts, row) == (
+        "chosen and rejected part in turn 1, which is no answer in both: they do not answer one prompt."
+    )
+
+
+def test_sharegpt_pairs_end_with_one_turn_or_the_other():
+    row = {
+        "conversations": [{"from": "human", "value": "q"}],
+        "system": "S",
+        "chosen": {"from": "gpt", "value": "a"},
+        "rejected": "b",
+    }
+    assert sides(sharegpt_pairs.to_example(row)) == (["S", "q"], [["a"], ["b"]])
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"instruction": "q", "output": ["a", "b", "c"]},
+        {"prompt": "q", "responses": ["b", "a", "c"], "scores": [5, 9.5, 1]},
+        {"prompt": "q", "completions": ["c", "a", "b"], "ranks": "[3, 1, 2]"},
+        {
+            "prompt": "q",
+            "answers": [{"answer": "c", "rank": 3}, {"answer": "a", "rank": 1}, {"answer": "b", "rank": 2}],
+        },
+        {"prompt": "q", "output": ["c", "b", "a"], "scores": [1, 2, 3]},
+    ],
+)
+def test_ranked_answers_stand_best_first(row):
+    assert sides(ranked.to_example(row)) == (["q"], [["a"], ["b"], ["c"]])
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"prompt": "q", "output": "a"}, "output is text; it must be a list of answers."),
+        ({"prompt": "q", "responses": ["a", "b"]}, "responses has neither scores nor ranks"),
+        ({"prompt": "q", "responses": ["a", "b"], "scores": [1]}, "responses has neither scores nor ranks"),
+        ({"prompt": "q", "responses": ["a", "b"], "scores": [2, 2]}, "answers 1 and 2 have the same score"),
+        ({"prompt": "q", "output": ["a", ["b"]]}, "output 2 is a list; it must be text."),
+        ({"prompt": "q", "output": ["a", ""]}, "output 2 is empty."),
+    ],
+)
+def test_ranked_refuses_with_a_reason(row, says):
+    assert says in reason(ranked, row)
+
+
+@pytest.mark.parametrize(
+    ("row", "best"),
+    [
+        ({"output_1": "a", "output_2": "b", "preference": 1}, "a"),
+        ({"output_1": "a", "output_2": "b", "preference": 2.0}, "b"),
+        ({"output_1": "a", "output_2": "b", "preference": "-1"}, "b"),
+        ({"response_a": "a", "response_b": "b", "winner": "model_b"}, "b"),
+        ({"response_1": "a", "response_2": "b", "winner": "response_1"}, "a"),
+        ({"response_0": "a", "response_1": "b", "better_response_id": 0}, "a"),
+        ({"response_0": "a", "response_1": "b", "better_response_id": 1}, "b"),
+    ],
+)
+def test_compared_puts_the_preferred_first(row, best):
+    assert sides(compared.to_example({"prompt": "q", **row}))[1][0] == [best]
+
+
+@pytest.mark.parametrize("value", [0, 1.5, "tie", "both"])
+def test_compared_refuses_a_tie(value):
+    row = {"prompt": "q", "output_1": "a", "output_2": "b", "preference": value}
+    assert reason(compared, row) == f"preference is {value}: neither answer is preferred."
+
+
+# --- verdicts, prompts, labels
+# ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("label", "is_good"), [(True, True), (0, False), ("True", True), ("0", False), (1.0, True)]
+)
+def test_kto_labels(label, is_good):
+    example = kto.to_example({"prompt": "q", "completion": "a", "label": label})
+    assert example == Verdict((Message("user", "q"),), (Message("assistant", "a"),), is_good)
+
+
+def test_kto_judges_the_last_turn():
+    inside = [
+        {"from": who, "value": said}
+        for who, said in (("human", "q"), ("gpt", "a"), ("human", "r"), ("gpt", "b"))
+    ]
+    example = kto.to_example({"conversations": inside, "kto_tag": False, "system": "S"})
+    assert [turn.content for turn in example.prompt] == ["S", "q", "a", "r"]
+    assert [turn.content for turn in example.answer] == ["b"]
+
+
+def test_kto_refuses_other_labels_and_answers_to_nothing():
+    assert (
+        reason(kto, {"prompt": "q", "completion": "a", "label": 2}) == "label is 2; it must be true or false."
+    )
+    assert (
+        reason(kto, {"completion": "a", "label": True}) == "the row has no prompt that the answer belongs to."
+    )
+
+
+def test_prompts_keep_the_other_columns_for_rewards():
+    row = {
+        "data_source": "x",
+        "prompt": [{"role": "user", "content": "q"}],
+        "reward_model": {"ground_truth": 72},
+    }
+    example = prompts.to_example(row)
+    assert (example.messages, example.reference) == ((Message("user", "q"),), "72")
+    assert example.extra == {"data_source": "x"}
+    row = {"instruction": "i", "input": "j", "output": "o", "answer": ["[1]"], "system": "S"}
+    example = prompts.to_example(row)
+    assert [turn.content for turn in example.messages] == ["S", "i\nj"]
+    assert (example.reference, example.extra) == ("[1]", {"output": "o"})
+
+
+def test_prompts_refuse():
+    assert reason(prompts, {"prompt": "q", "answer": ["a", "b"]}) == (
+        "answer is a list; a right answer is text or a number."
+    )
+    assert "several questions without the answers" in reason(prompts, {"turns": ["a", "b"]})
+    assert prompts.to_example({"turns": ["a"]}).messages == (Message("user", "a"),)
+
+
+@pytest.mark.parametrize(
+    ("value", "label"),
+    [
+        (3, "3"),
+        ("3", "3"),
+        (True, "true"),
+        (" sports ", "sports"),
+        (3.0, 3.0),
+        ("5.000", 5.0),
+        (["a", 1], ("a", "1")),
+        ("[]", ()),
+    ],
+)
+def test_labels(value, label):
+    example = labelled.to_example({"text": "t", "label": value})
+    assert example.label == label
+    assert type(example.label) is type(label)
+
+
+@pytest.mark.parametrize("value", ["", " ", {}, [None], float("nan")])
+def test_no_labels(value):
+    assert "a label is a text or a number" in reason(labelled, {"text": "t", "label": value})
+
+
+@pytest.mark.parametrize(
+    ("row", "text", "pair"),
+    [
+        ({"sentence1": "a", "sentence2": "b"}, "a", "b"),
+        ({"premise": "a", "hypothesis": "b", "idx": 1}, "a", "b"),
+        ({"question": "a", "sentence": "b"}, "a", "b"),
+        ({"text_a": "a", "text_b": ""}, "a", ""),
+        ({"text_a": "a"}, "a", None),
+        ({"title": "x", "content": "a"}, "a", None),
+    ],
+)
+def test_the_texts_of_a_label(row, text, pair):
+    assert labelled.to_example({**row, "label": 1}) == Labelled("1", text, pair)
+
+
+def test_images_need_a_path():
+    assert images.to_example({"file": "a.png", "class": 3}) == Labelled("3", image="a.png")
+    assert reason(images, {"image": {"bytes": "…"}, "label": 1}) == (
+        "image is an object; it must be the path of an image file."
+    )
+    assert (
+        reason(images, {"image": "", "label": 1}) == "image is empty; it must be the path of an image file."
+    )
+
+
+# --- writing
+# ---------------------------------------------------------------------------------------------
+
+TOOL = {"type": "function", "function": {"name": "f"}}
+CALL = Message(
+    "assistant", "", extra={"tool_calls": [{"type": "function", "function": {"name": "f", "arguments": {}}}]}
+)
+HELD = Message("user", "q"), Message("assistant", "a")
+
+
+@pytest.mark.parametrize(
+    ("module", "example", "what"),
+    [
+        (
+            alpaca,
+            Conversation((*HELD[:1], CALL, Message("tool", "1"), HELD[1])),
+            "turns of tools or a second",
+        ),
+        (alpaca, Conversation((HELD[0], CALL)), "tool calls, reasoning or names"),
+        (alpaca, Conversation((HELD[0], Message("assistant", "a", learn=False), *HELD)), "(weight 0)"),
+        (alpaca, Conversation(HELD[1:]), "turns that are no pairs of question and answer"),
+        (prompt_completion, Conversation(HELD * 2), "several turns, a system message or tools"),
+        (prompt_completion, Conversation(HELD, (TOOL,)), "several turns, a system message or tools"),
+        (
+            sharegpt,
+            Conversation((HELD[0], Message("assistant", "x", extra=CALL.extra))),
+            "cannot hold both text and tool calls in a turn",
+        ),
+        (pairs, Preference(HELD[:1], (HELD[1:],) * 3), "more than two answers"),
+        (sharegpt_pairs, Preference(HELD[:1], (HELD[1:], (HELD[1], *HELD))), "answers of several turns"),
+        (ranked, Preference(HELD[:1], (HELD[1:],) * 2, margin=1.0), "or a margin"),
+        (compared, Preference(HELD[:1], (HELD[1:],) * 2, margin=1.0), "cannot hold a margin"),
+        (labelled, Labelled("x", image="a.png"), "cannot hold images"),
+        (images, Labelled("x", "t"), "cannot hold texts"),
+    ],
+)
+def test_what_a_form_has_no_place_for_is_refused(module, example, what):
+    with pytest.raises(RowError) as error:
+        module.to_row(example)
+    assert what in str(error.value)
+    assert error.value.name == "does_not_fit"
 
 
 def test_reasons_in_chinese(monkeypatch):

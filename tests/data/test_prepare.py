@@ -138,8 +138,8 @@ def test_a_cache_that_cannot_be_written_is_told_and_the_run_goes_on(
 
 
 def test_parallel_equals_serial(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preparing, "_CHUNK", 7)
-    monkeypatch.setattr(preparing, "_PARALLEL_FROM", 10)
+    monkeypatch.setattr(preparing, "CHUNK", 7)
+    monkeypatch.setattr(preparing, "PARALLEL_FROM", 10)
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "true")
     encoder = Encoder(TOKENIZER, ChatTemplate.load(TOKENIZER), Policy(48))
     examples = []
@@ -171,7 +171,7 @@ def test_parallel_equals_serial(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_killed_worker_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preparing, "_PARALLEL_FROM", 1)
+    monkeypatch.setattr(preparing, "PARALLEL_FROM", 1)
     monkeypatch.setattr(Encoder, "encode", lambda *_: os._exit(9))
     encoder = Encoder(TOKENIZER, ChatTemplate.load(TOKENIZER), Policy(48))
     with pytest.raises(DataError, match=r"ended by the system, .* data\.workers=1"):
@@ -257,10 +257,11 @@ def test_overlong_drop_is_counted_and_stops_nothing(go: Callable[..., Prepared])
 
 def test_what_was_cut_is_told(go: Callable[..., Prepared]) -> None:
     prepared = go([*ROWS, {"instruction": "x" * 300, "output": "y"}])
-    assert any("1 prompt lost the beginning" in text for _, text in prepared.notices)
+    assert any("prompt_cut: 1 of 41 prompts lose their beginning" in text for _, text in prepared.notices)
     prepared = go([*ROWS, {"instruction": "x", "output": "y" * 300}], overlong="cut_answer")
     assert any(
-        "1 answer cut at data.max_length: there the stop token" in text for _, text in prepared.notices
+        "answer_cut: 1 of 41 answers are cut at 256 tokens; there no stop" in text
+        for _, text in prepared.notices
     )
 
 
@@ -268,14 +269,16 @@ def test_held_out_files_and_their_leaks(go: Callable[..., Prepared], tmp_path: P
     other = write(
         tmp_path / "test.json", [ROWS[3], {"instruction": "New?", "output": "Yes."}, {"instruction": "bad"}]
     )
-    prepared = go(ROWS, held_out=str(other), max_rejected_share=0.5)
+    with pytest.raises(DataError, match=r"(?s)leak_into_held_out.*data\.accept=\[leak_into_held_out\]"):
+        go(ROWS, held_out=str(other), max_rejected_share=0.5)
+    prepared = go(ROWS, held_out=str(other), max_rejected_share=0.5, accept=["leak_into_held_out"])
     assert len(prepared.train) == 40
     assert len(prepared.held_out) == 2
     assert [row.origin.row for row in prepared.rejected] == [3]
     assert prepared.files[1]["role"] == "held_out"
     told = [text for level, text in prepared.notices if level == "warning"]
     assert any(
-        f"1 held-out prompts are also in training ({other}:1): their scores say nothing" in t for t in told
+        "leak_into_held_out" in text and f"{other}:1" in text for text in told
     )
     assert any("1 of 3 rows cannot be used" in text for text in told)
 

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from attune.data import read_yaml
 from attune.data.read import RowStream, missing, rows
 from attune.recipe.errors import DataError
 
@@ -210,11 +211,122 @@ def test_an_open_quote_does_not_swallow_the_rest(put):
     assert "not valid CSV" in problem(path)
 
 
-@pytest.mark.parametrize("header", ["a,a", "a,", ",b"])
+@pytest.mark.parametrize("header", ["a,a", "a,", ",,b"])
 def test_a_header_names_each_column_once(put, header):
     assert "the first line must name the columns, each once; it holds:" in problem(
         put("a.csv", f"{header}\n1,2\n")
     )
+
+
+def test_the_column_of_row_numbers_that_pandas_writes_has_a_name(put):
+    assert values(put("a.csv", ",text\n0,a\n")) == [{"index": "0", "text": "a"}]
+
+
+@pytest.mark.parametrize(
+    "first", ["3,Good film", "it was a film that one would have liked to see twice in a row,no"]
+)
+def test_a_first_line_that_is_a_row_is_one_and_that_is_told(put, first):
+    path = put("a.csv", f"{first}\n4,Bad film\n")
+    stream, found = read(path)
+    one, other = first.split(",")
+    assert found == [(1, {"0": one, "1": other}), (2, {"0": "4", "1": "Bad film"})]
+    assert stream.notes == [
+        f"{path}: the first line looks like a row, not like names; the columns are called 0, 1 (or declare "
+        "has_header: true)."
+    ]
+
+
+def test_whether_there_is_a_header_can_be_declared(put):
+    path = put("a.csv", "2021,text\n1,a\n")
+    assert [value for _, value in rows(path, has_header=True)] == [{"2021": "1", "text": "a"}]
+    path = put("b.csv", "label,text\n1,a\n")
+    stream = rows(path, has_header=False)
+    assert [value for _, value in stream] == [{"0": "label", "1": "text"}, {"0": "1", "1": "a"}]
+    assert stream.notes == []
+
+
+def test_quotes_that_would_join_lines_of_a_tsv_are_plain_characters(put):
+    """Read with quoting this is a table too: of two rows, the first of which has swallowed the second."""
+    path = put("a.tsv", 'a\tb\n1\t"so\n2\tor so"\n3\tx\n')
+    assert values(path) == [{"a": "1", "b": '"so'}, {"a": "2", "b": 'or so"'}, {"a": "3", "b": "x"}]
+
+
+def test_a_quoted_cell_of_a_tsv_may_hold_a_line_break(put):
+    assert values(put("a.tsv", 'a\tb\n1\t"so\nand so"\n2\tx\n'))[0] == {"a": "1", "b": "so\nand so"}
+
+
+# --- YAML, lines of a label and a text, folders of images
+# ------------------------------------------------------------------------
+
+
+def test_yaml_is_a_list_of_rows_by_the_rules_of_recipes(put):
+    path = put("a.yaml", "- prompt: Is it open?\n  completion: no\n- {prompt: 四, completion: 4}\n")
+    stream, found = read(path)
+    assert found == [
+        (1, {"prompt": "Is it open?", "completion": "no"}),
+        (2, {"prompt": "四", "completion": 4}),
+    ]
+    assert stream.container == "yaml"
+    assert values(put("b.yml", "prompt: a\n")) == [{"prompt": "a"}]
+
+
+def test_yaml_that_is_broken_too_large_or_has_aliases_is_refused(put, monkeypatch):
+    path = put("a.yaml", "- a: 1\n  b\n")
+    assert problem(path).startswith(f"{path}:")
+    path = put("b.yaml", "- &x {a: 1}\n- *x\n")
+    assert problem(path) == f"{path}, line 2: an alias (*x); in data each row is written out."
+    monkeypatch.setattr(read_yaml, "_LARGEST", 10)
+    path = put("c.yaml", "- a: 1\n" * 4)
+    assert problem(path) == (
+        f"{path}: YAML of more than 10 characters is not read: it would take minutes. Write it as JSON Lines."
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "lines", "first"),
+    [
+        ("rt.all", ["0 dull .", "1 a film of wit", "0 long", "1 so good"], {"label": "0", "text": "dull ."}),
+        (
+            "a.txt",
+            ["__label__x __label__y one", "__label__z two", "__label__z three", "__label__z four"],
+            {"label": ["x", "y"], "text": "one"},
+        ),
+        ("TREC.train", ["LOC:city Where ?", "NUM:date When ?"] * 2, {"label": "LOC:city", "text": "Where ?"}),
+    ],
+)
+def test_lines_of_a_label_and_a_text(put, name, lines, first):
+    path = put(name, "\n".join(lines) + "\n")
+    stream, found = read(path)
+    assert (stream.container, found[0], len(found)) == ("lines", (1, first), 4)
+    assert stream.notes == [f"{path}: read as lines of a label and a text."]
+
+
+def test_a_label_without_a_text_and_a_later_line_without_a_label_are_rows(put):
+    path = put("a.all", "".join(f"{number % 2} good\n" for number in range(210)) + "1\n\nno label\n")
+    assert values(path)[-2:] == [{"label": "1", "text": ""}, {"text": "no label"}]
+
+
+@pytest.mark.parametrize(
+    "text", ["1 one\n2 two\n3 three\n4 four\n", "0\n1\n0\n1\n", "1 a\n1 b\nplain\n1 c\n"]
+)
+def test_a_numbered_list_or_a_list_of_numbers_has_no_labels(put, text):
+    assert read(put("a.txt", text))[0].container == "txt"
+
+
+def test_a_folder_with_a_sub_folder_of_images_per_class(tmp_path):
+    for name in ("cat/b.PNG", "cat/a.jpg", "dog/c.jpeg", "dog/.hidden.png", "dog/notes.doc"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    stream, found = read(str(tmp_path))
+    assert found == [
+        (1, {"image_path": "cat/a.jpg", "label": "cat"}),
+        (2, {"image_path": "cat/b.PNG", "label": "cat"}),
+        (3, {"image_path": "dog/c.jpeg", "label": "dog"}),
+    ]
+    assert (stream.container, stream.encoding, stream.num_rows, stream.size) == ("folder", None, 3, 3)
+    before = stream.sha256
+    (tmp_path / "dog/d.png").write_bytes(b"x")
+    assert read(str(tmp_path))[0].sha256 != before
 
 
 def test_parquet_and_arrow(tmp_path):
@@ -459,7 +571,19 @@ def test_facts(put):
 # --- whatever the bytes
 # ----------------------------------------------------------------------------------------
 
-NAMES = ("a.json", "a.jsonl", "a.csv", "a.tsv", "a.txt", "a.md", "a.bin", "a.json.gz", "a.arrow", "a.parquet")
+NAMES = (
+    "a.json",
+    "a.jsonl",
+    "a.csv",
+    "a.tsv",
+    "a.txt",
+    "a.md",
+    "a.bin",
+    "a.json.gz",
+    "a.arrow",
+    "a.parquet",
+    "a.yaml",
+)
 JSON_PIECES = (
     b"{",
     b"}",

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from attune.data.examples import Origin, Rejected, RowError, Text
+from attune.data.examples import Labelled, Origin, Rejected, RowError, Text
+from attune.data.places import fingerprint
 from attune.data.sources import Loaded, check_share, load, write_rejected
 from attune.recipe import plugs
 from attune.recipe.errors import DataError
@@ -37,11 +38,11 @@ def row(number: int, **more: Any) -> dict[str, Any]:
     return {"instruction": f"q{number}", "output": f"a{number}", **more}
 
 
-def loaded(*paths: str, kind: str = "conversation", **options: Any) -> Loaded:
+def loaded(*paths: str, kind: str | None = "conversation", **options: Any) -> Loaded:
     return load([Source(path=path, **options) for path in paths], kind)
 
 
-def problem(*paths: str, kind: str = "conversation", **options: Any) -> str:
+def problem(*paths: str, kind: str | None = "conversation", **options: Any) -> str:
     with pytest.raises(DataError) as error:
         loaded(*paths, kind=kind, **options)
     return str(error.value)
@@ -155,11 +156,11 @@ def test_a_later_row_of_another_shape_is_rejected():
 def test_an_unknown_format_lists_columns_formats_and_the_nearest():
     assert problem(put("a.jsonl", {"question": "a", "std_answer": "b", "class": "c"})) == (
         "a.jsonl: no known format fits; it has the columns: class, question, std_answer.\n"
-        "  alpaca needs instruction and output or response\n"
-        "  conversation needs conversation\n"
-        "  messages needs messages or (a row that is a list)\n"
         "  prompt_completion needs prompt or question or query … and completion or response or answer …\n"
-        "  sharegpt needs conversations\n"
+        "  turn_columns needs input or inputs or questions and output or outputs or answers\n"
+        "  alpaca needs instruction and output or response\n"
+        "  conversation needs conversation or dialog or dialogue\n"
+        "  messages needs messages or (a row that is a list)\n"
         "Nearest is prompt_completion; rename: std_answer → answer."
     )
 
@@ -168,16 +169,38 @@ def test_the_nearest_format_says_what_is_missing():
     assert problem(put("a.jsonl", {"prompt": "a", "zzz": "b"})).endswith(
         "Nearest is prompt_completion; missing: completion or response or answer …."
     )
-    assert problem(put("b.jsonl", {"zzz": "b"})).endswith("Rename the columns to those of one format.")
+    assert problem(put("b.jsonl", {"zzz": "b"})).endswith(
+        "Rename the columns to those of one format, or say which is which: columns: {prompt: zzz}"
+    )
     assert "it has the columns: none" in problem(put("c.jsonl", 1, 2))
 
 
-def test_preference_data_is_named():
-    said = problem(put("a.jsonl", {"chosen": "a", "rejected": "b"}))
-    assert "The columns chosen and rejected are preference data" in said
-    found = loaded(put("b.jsonl", row(1, chosen="a", rejected="b"), row(2, output=["a", "b"])))
-    assert found.examples == []
-    assert all("preference data" in bad.reason for bad in found.rejected)
+def test_preference_data_is_named_with_the_cure():
+    for path in (
+        put("a.jsonl", row(1, chosen="a", rejected="b")),
+        put("b.jsonl", {"instruction": "q", "output": ["a", "b"]}),
+        put(
+            "c.jsonl", {"chosen": "\n\nHuman: q\n\nAssistant: a", "rejected": "\n\nHuman: q\n\nAssistant: b"}
+        ),
+    ):
+        said = problem(path)
+        assert said.startswith(f"{path}: holds rows of kind preference (format ")
+        assert said.endswith(
+            f"Use: attune dpo --data {path}; or learn the chosen answers: attune convert {path} --to "
+            "messages --output chosen.jsonl"
+        )
+    assert problem(put("d.jsonl", row(1, label=True))).endswith(
+        "Use: attune kto --data d.jsonl; or learn the good answers: attune convert d.jsonl --to messages "
+        "--output good.jsonl"
+    )
+    assert problem(put("e.jsonl", {"chosen": "a", "rejected": "b"})).endswith(
+        "Nearest is pairs; missing: prompt or instruction or question …."
+    )
+
+
+def test_a_row_of_preferences_among_others_is_rejected():
+    found = loaded(put("a.jsonl", row(1), row(2, chosen="a", rejected="b"), row(3, output=["a", "b"])))
+    assert [(bad.origin.row, bad.name) for bad in found.rejected] == [(2, "wrong_kind"), (3, "wrong_kind")]
 
 
 def test_each_kind_names_the_command_of_the_other():
@@ -219,11 +242,11 @@ def test_a_strangers_format_of_another_kind_is_one_module(monkeypatch):
     foreign = ModuleType("stranger_pairs")
     foreign.KIND, foreign.NEEDS, foreign.ALSO = "preference", (("better",), ("worse",)), ()  # type: ignore[attr-defined]
     foreign.to_example = lambda value: Text(value["better"])  # type: ignore[attr-defined]
-    point = SimpleNamespace(name="pairs", value="stranger_pairs", load=lambda: foreign)
+    point = SimpleNamespace(name="better_worse", value="stranger_pairs", load=lambda: foreign)
     monkeypatch.setattr(plugs, "_foreign", lambda room: [point] if room == "formats" else [])
     path = put("a.jsonl", {"better": "a", "worse": "b"})
-    assert loaded(path, kind="preference").files[0].format == "pairs"
-    assert "holds rows of kind preference (format pairs)" in problem(path)
+    assert loaded(path, kind="preference").files[0].format == "better_worse"
+    assert "a.jsonl: holds rows of kind preference (format better_worse), but" in problem(path)
 
 
 # --- places
@@ -245,6 +268,53 @@ def test_a_folder_is_read_in_order_and_what_is_left_out_is_told():
     put("t/a.md", "one")
     put("t/b.txt", "two\n\nthree")
     assert loaded("t", kind="text").examples == [Text("one"), Text("two"), Text("three")]
+
+
+def test_a_folder_of_documents_is_data_where_any_kind_is_taken():
+    put("t/a.md", "one")
+    put("d/README.md", "# about")
+    put("d/b.jsonl", row(1))
+    assert loaded("t", kind=None).examples == [Text("one")]
+    assert [report.path for report in loaded("d", kind=None).files] == ["d/b.jsonl"]
+
+
+def test_a_folder_of_images_by_class_is_read_as_one():
+    for name in ("i/train/cat/1.png", "i/train/dog/2.png", "i/test/cat/3.png"):
+        put(name, "")
+    found = loaded("i/train", kind="labelled")
+    assert found.examples == [
+        Labelled("cat", image="i/train/cat/1.png"),
+        Labelled("dog", image="i/train/dog/2.png"),
+    ]
+    assert (found.files[0].container, found.files[0].format) == ("folder", "images")
+    assert problem("i", kind=None) == (
+        "i: holds folders of images by class, one for each part: i/test, i/train. Name one."
+    )
+
+
+def test_images_are_found_from_where_the_file_lies():
+    put("d/photos/1.png", "")
+    path = put("d/rows.jsonl", {"image": "photos/1.png", "label": 3}, {"image": "photos/2.png", "label": 4})
+    found = loaded(path, kind=None)
+    assert found.examples == [Labelled("3", image="d/photos/1.png")]
+    assert [(bad.reason, bad.name) for bad in found.rejected] == [
+        ("d/photos/2.png: no such image.", "no_image")
+    ]
+
+
+def test_a_fingerprint_counts_files_folders_and_what_a_registry_says():
+    path = put("a.jsonl", row(1))
+    one = fingerprint(Source(path=path), None)
+    assert one == [[path, loaded(path).files[0].sha256]]
+    put("dataset_info.json", json.dumps({"x": {"file_name": "a.jsonl"}}))
+    named = fingerprint(Source(path="dataset_info.json:x"), None)
+    assert named is not None
+    assert (named[0][0], named[1:]) == ("registry", one)
+    put("dataset_info.json", json.dumps({"x": {"file_name": "a.jsonl", "num_samples": 1}}))
+    assert fingerprint(Source(path="dataset_info.json:x"), None) != named
+    put("i/cat/1.png", "")
+    assert fingerprint(Source(path="i"), None) == [["i", loaded("i", kind=None).files[0].sha256]]
+    assert fingerprint(Source(path="owner/set"), None) is None
 
 
 def test_a_glob_is_read_in_order():
@@ -293,13 +363,13 @@ def test_an_encoding_is_declared_per_source():
 @pytest.fixture
 def hub(monkeypatch):
     """A package ``datasets`` that knows one data set."""
-    asked: list[tuple[str, str]] = []
+    asked: list[tuple[str, str | None, str]] = []
 
     class DatasetsError(Exception):
         pass
 
-    def load_dataset(path: str, split: str) -> list[dict[str, Any]]:
-        asked.append((path, split))
+    def load_dataset(path: str, name: str | None, split: str) -> list[dict[str, Any]]:
+        asked.append((path, name, split))
         if path != "owner/set":
             raise ConnectionError(f"Couldn't reach '{path}' on the Hub\nand more")
         return [row(1), row(2, output="")]
@@ -310,8 +380,8 @@ def hub(monkeypatch):
 
 
 def test_a_hub_data_set(hub):
-    found = loaded("owner/set", split="test")
-    assert hub == [("owner/set", "test")]
+    found = loaded("owner/set", split="test", subset="zh")
+    assert hub == [("owner/set", "zh", "test")]
     assert (len(found.examples), len(found.rejected)) == (1, 1)
     assert found.origins == [Origin("owner/set", 1)]
     assert (found.files[0].container, found.files[0].num_rows, len(found.files[0].sha256)) == ("hub", 2, 64)
@@ -369,6 +439,20 @@ def test_weight_a_half_takes_a_seeded_half():
 def test_weight_two_and_a_half_is_exact():
     counts = Counter(weighed(2.5).values())
     assert counts == Counter({2: 20, 3: 20})
+
+
+def test_at_most_so_many_rows_are_drawn_before_the_weight():
+    path = put("a.jsonl", *(row(number) for number in range(1, 41)))
+
+    def drawn(**options: Any) -> Counter[int]:
+        found = load([Source(path=path, **options)], "conversation", seed=0)
+        return Counter(origin.row for origin in found.origins)
+
+    ten = drawn(num_samples=10)
+    assert (len(ten), set(ten.values())) == (10, {1})
+    assert sorted(ten) != list(range(1, 11))
+    assert drawn(num_samples=10, weight=2.0) == Counter(dict.fromkeys(ten, 2))
+    assert drawn(num_samples=40) == drawn() == drawn(num_samples=99)
 
 
 def test_a_tiny_weight_rounds():
@@ -446,6 +530,7 @@ def test_write_rejected(tmp_path):
     assert json.loads(first) == {
         "path": "a.jsonl",
         "row": 3,
+        "rule": "unusable_row",
         "reason": "output is empty.",
         "value": '{"output": ""}',
     }

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attune.data.examples import Conversation, Example, Message, Text, prompt_key
-from attune.data.split import leaks, split
+from attune.data.split import leaks, split, split_keys, split_strata
 
 
 def asked(prompt: str, answer: str = "yes", system: str | None = None) -> Conversation:
@@ -111,3 +113,29 @@ def test_leaks_names_the_held_out_rows_that_training_holds():
     held = [asked("c"), asked(" b ", "another answer"), asked("a")]
     assert leaks(train, held) == [1, 2]
     assert leaks([], held) == []
+
+
+def test_split_keys_is_the_same_rule_without_the_limit():
+    keys = [prompt_key(example) for example in MANY]
+    assert split_keys(keys, 0.1, 42) == split(MANY, 0.1, 42)
+    many = [f"question {number}" for number in range(6000)]
+    assert len(split_keys(many, 0.2, 42)[1]) > 1000
+    assert len(split_keys(many, 0.2, 42, limit=500)[1]) == 500
+
+
+def test_strata_are_held_out_alike():
+    """Of 90, 9 and 2 rows a tenth: 9, 1 (0.9 rounded) and 1 (at least one of two); of a single one none."""
+    strata = ["often"] * 90 + ["seldom"] * 9 + ["pair"] * 2 + ["once"]
+    keys = [f"text {number}" for number in range(len(strata))]
+    train, held = split_strata(keys, strata, 0.1, seed=42)
+    assert Counter(strata[index] for index in held) == {"often": 9, "seldom": 1, "pair": 1}
+    assert sorted([*train, *held]) == list(range(len(strata)))
+    assert split_strata(keys, strata, 0.0, seed=42) == (list(range(len(strata))), [])
+    assert split_strata(keys, strata, 0.1, seed=43)[1] != held
+
+
+def test_a_group_of_a_stratum_stays_together():
+    keys = [f"text {number // 4}" for number in range(80)]
+    _, held = split_strata(keys, ["a"] * 80, 0.25, seed=1)
+    assert len(held) == 20
+    assert all(Counter(keys[index] for index in held)[keys[index]] == 4 for index in held)

@@ -1,7 +1,8 @@
-"""Chat templates: chosen, checked, refused in words; every real one is exact or refused."""
+"""A chat template is checked, refused in words, and gives each answer after exactly what inference sees."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +10,13 @@ import pytest
 
 from attune.data.encode import Encoder, Policy
 from attune.data.examples import Conversation, Message, RowError
-from attune.data.template import ChatTemplate, template_names
-from attune.recipe.errors import ModelError
+from attune.data.template import ChatTemplate, TemplateError, problems
 
-from .tiny import CHATML, stand_in, tokenizer
+from .tiny import CHATML, tokenizer
 
 ASK, ANSWER = Message("user", "1 + 1?"), Message("assistant", "It is 2.")
 SYSTEM = Message("system", "Be kind.")
-LLAMA3 = ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
 TURN = "{% for m in messages %}[{{ m.role }}]{{ m.content }}"
-
-
-def test_named_templates() -> None:
-    assert template_names() == ["chatml", "llama3", "plain"]
 
 
 def test_the_models_own_comes_first_and_needs_no_notice() -> None:
@@ -39,47 +34,6 @@ def test_one_of_several_templates_of_a_model() -> None:
     assert made.chat_template == CHATML
 
 
-@pytest.mark.parametrize(
-    ("special", "name", "rendered"),
-    [
-        (
-            ("<|im_start|>", "<|im_end|>"),
-            "chatml",
-            "<|im_start|>user\n1 + 1?<|im_end|>\n<|im_start|>assistant\n",
-        ),
-        (
-            LLAMA3,
-            "llama3",
-            "<|start_header_id|>user<|end_header_id|>\n\n1 + 1?<|eot_id|>"
-            "<|start_header_id|>assistant<|end_header_id|>\n\n",
-        ),
-        ((), "plain", "### User:\n1 + 1?\n\n### Assistant:\n"),
-    ],
-)
-def test_a_model_without_template_gets_a_named_one_and_says_so(
-    special: tuple[str, ...], name: str, rendered: str
-) -> None:
-    made = tokenizer(special, None)
-    template = ChatTemplate.load(made)
-    assert template.name == name
-    assert template.notice is not None
-    assert f"no chat template; using '{name}'" in template.notice
-    assert "model.template=<chatml, llama3, plain" in template.notice
-    assert template.render([ASK], generation_prompt=True) == rendered
-    assert made.chat_template  # it is saved with the model
-
-
-@pytest.mark.parametrize("name", ["chatml", "llama3", "plain"])
-@pytest.mark.parametrize("bos", [False, True])
-def test_named_templates_begin_as_the_tokenizer_does(name: str, bos: bool) -> None:
-    made = tokenizer(("<|im_start|>", "<|im_end|>", *LLAMA3), None, bos=bos)
-    template = ChatTemplate.load(made, name)
-    ids = template.prompt_ids([ASK])
-    assert (made.convert_ids_to_tokens(ids[0]) == "<s>") == bos
-    assert made.convert_ids_to_tokens(ids[1]) != "<s>"
-    assert template.render([SYSTEM, ASK, ANSWER]).count("Be kind.") == 1
-
-
 def test_a_jinja_file(tmp_path: Path) -> None:
     path = tmp_path / "mine.jinja"
     path.write_text("\ufeff" + CHATML, encoding="utf-8")
@@ -88,51 +42,74 @@ def test_a_jinja_file(tmp_path: Path) -> None:
     assert made.chat_template == CHATML
 
 
-def refused(made: Any, name: str | None = None) -> str:
-    with pytest.raises(ModelError) as caught:
-        ChatTemplate.load(made, name)
-    return str(caught.value)
-
-
-def test_unknown_names_and_unusable_files(tmp_path: Path) -> None:
-    text = refused(tokenizer(), "chatlm")
-    assert "No chat template 'chatlm'. Named ones: chatml, llama3, plain; or give a .jinja file" in text
-    assert "No chat template '../secret'" in refused(tokenizer(), "../secret")
-    assert "No chat template" in refused(tokenizer(), str(tmp_path / "absent.jinja"))
-    latin = tmp_path / "latin.jinja"
-    latin.write_bytes(b"caf\xe9")
-    assert "cannot be read" in refused(tokenizer(), str(latin))
-    text = refused(tokenizer(()), "chatml")
-    assert "needs the tokens <|im_start|>, <|im_end|>, which this tokenizer does not have" in text
-    assert "model.template=plain" in text
-    assert "names none. Set eos_token" in refused(tokenizer((), None, eos=None), "plain")
-
-
 @pytest.mark.parametrize(
-    ("template", "words"),
+    ("template", "check", "words"),
     [
-        (TURN + "{% endfor %}", "writes no stop token after an answer (it writes '')"),
-        ("{{ raise_exception('tools first') }}", "fails on a plain question and answer"),
-        ("{% for m in messages %}", "fails on a plain question and answer"),
-        ("{{ 1 / 0 }}", "division by zero"),
-        ("{{ messages[9].content }}", "has no element 9"),
-        ("{{ messages[0]['content'].nothing() }}", "no attribute 'nothing'"),
+        (TURN + "{% endfor %}", "no_stop_token", "writes no stop token after an answer (it writes '')"),
+        ("{{ raise_exception('tools first') }}", "fails", "fails on a plain question and answer"),
+        ("{% for m in messages %}", "fails", "fails on a plain question and answer"),
+        ("{{ 1 / 0 }}", "fails", "division by zero"),
+        ("{{ messages[9].content }}", "fails", "has no element 9"),
+        ("{{ messages[0]['content'].nothing() }}", "fails", "no attribute 'nothing'"),
         (
-            TURN + "</s>{% endfor %}{% if add_generation_prompt %}[assistant]<think>{% endif %}",
+            # It always asks, and no switch that it knows changes how.
+            TURN + "</s>{% endfor %}[assistant]<think>",
+            "differs_from_inference",
             "does not begin with what the model sees when it must answer "
-            "('>[assistant]<think>' against '>[assistant]2</s>')",
+            "('>[assistant]<think>' against '>[assistant]2</s>[assistant]<think>')",
         ),
-        ("{{ bos_token }}<s>" + TURN + "</s>{% endfor %}", "start token twice"),
+        (
+            TURN + "{{ strftime_now(m.role) }}</s>{% endfor %}",
+            "differs_from_inference",
+            "its prompt changes with the date, which it asks for in a way that cannot be fixed",
+        ),
+        ("{{ bos_token }}<s>" + TURN + "</s>{% endfor %}", "double_bos", "start token twice"),
         (
             "[x]{% for m in messages %}{{ m.content | upper }}</s>{% endfor %}",
+            "alters_answer",
+            "does not write the answer as it stands",
+        ),
+        (
+            TURN.replace("m.content", "m.content | replace('\n\n', '\n')") + "</s>{% endfor %}",
+            "alters_answer",
             "does not write the answer as it stands",
         ),
     ],
 )
-def test_a_template_that_is_not_exact_is_refused(template: str, words: str) -> None:
-    text = refused(tokenizer(template=template, bos=True))
+def test_a_template_that_is_not_exact_is_refused(template: str, check: str, words: str) -> None:
+    made = tokenizer(template=template, bos=True)
+    found = problems(made)
+    assert made.chat_template == template
+    with pytest.raises(TemplateError) as caught:
+        ChatTemplate.load(made)
+    text = str(caught.value)
     assert words in text
-    assert "model.template=<name or .jinja file>; named ones: chatml, llama3, plain" in text
+    assert "model.template=<name or .jinja file>; named ones: alpaca, chatml, " in text
+    assert caught.value.names == [problem.name for problem in found] == [f"template_{check}"]
+    assert words in found[0].text
+
+
+def test_all_that_is_wrong_with_a_template_is_said_at_once() -> None:
+    source = (
+        "{{ bos_token }}<s>"
+        + TURN.replace("m.content", "m.content | replace('\n\n', ' ')")
+        + "</s>{% endfor %}"
+    )
+    names = [problem.name for problem in problems(tokenizer(template=source, bos=True))]
+    assert names == ["template_alters_answer", "template_double_bos"]
+    assert problems(tokenizer()) == []
+
+
+def test_a_tokenizer_that_encodes_its_prompt_otherwise() -> None:
+    class Odd(type(tokenizer())):  # type: ignore[misc]
+        def apply_chat_template(self, *args: Any, tokenize: bool = True, **options: Any) -> Any:
+            made = super().apply_chat_template(*args, tokenize=tokenize, **options)
+            return made[1:] if tokenize else made
+
+    made = tokenizer()
+    made.__class__ = Odd
+    assert [problem.name for problem in problems(made)] == ["template_ids_differ"]
+    assert "other ids for the prompt than for its text" in problems(made)[0].text
 
 
 def test_a_system_message_that_the_template_does_not_take() -> None:
@@ -143,7 +120,7 @@ def test_a_system_message_that_the_template_does_not_take() -> None:
     for source in (refuses, ignores):
         template = ChatTemplate.load(tokenizer(template=source))
         assert template.silent == (
-            {"system", "tools", "tool_calls"} if source is ignores else template.silent
+            {"system", "tools", "tool_calls", "reasoning"} if source is ignores else template.silent
         )
         with pytest.raises(
             RowError, match=r"takes no system message .*: put its text into the first turn of the user"
@@ -154,12 +131,14 @@ def test_a_system_message_that_the_template_does_not_take() -> None:
 
 def test_what_a_template_would_leave_out_is_refused() -> None:
     template = ChatTemplate.load(tokenizer())
-    assert template.silent == {"tools", "tool_calls"}
+    assert template.silent == {"tools", "tool_calls", "reasoning"}
     with pytest.raises(RowError, match="would leave out: tools; choose another with"):
         template.render([ASK], [{"type": "function"}])
     calling = Message("assistant", "", extra={"tool_calls": [{"function": {"name": "f", "arguments": {}}}]})
     with pytest.raises(RowError, match="would leave out: tool_calls"):
         template.render([ASK, calling])
+    with pytest.raises(RowError, match="would leave out: reasoning"):
+        template.render([ASK, replace(ANSWER, extra={"reasoning_content": "One and one."})])
 
 
 def test_a_stop_that_the_template_leaves_to_the_next_turn() -> None:
@@ -190,58 +169,136 @@ def pieces(encoder: Encoder, talk: Conversation) -> Any:
     return done.segments, [branch for piece in done.segments for branch in piece.branches]
 
 
-def test_every_real_template_is_exact_or_refused(shared: Path) -> None:
-    folder = shared / "data" / "tok_chat_templates"
-    turns = (ASK, ANSWER, Message("user", "再问：2 + 2？"), Message("assistant", "四。\nIt is 4."))
-    exact = []
-    for path in sorted(folder.glob("*/*.jinja")):
-        source = path.read_text(encoding="utf-8")
-        if path.parent.name == "chujiezheng":  # whose files are indented for reading; their README says so
-            source = source.replace("    ", "").replace("\n", "")
-        made = stand_in(source)
-        template = load_or_sentence(made)
-        if template is None:
-            continue
-        check_exact(made, template, turns)
-        exact.append(path.stem)
-    assert len(exact) >= 50, exact
-    wanted = {
-        "Qwen-Qwen3-0.6B",
-        "google-gemma-2-2b-it",
-        "openai-gpt-oss-120b",
-        "GLM-4.6",
-        "llama-2-chat",
-        "zephyr",
-    }
-    assert wanted <= set(exact)
+def test_a_turn_by_hand() -> None:
+    talk = (SYSTEM, ASK, ANSWER, Message("user", "Sure?"), Message("assistant", " Yes. "))
+    template = ChatTemplate.load(tokenizer())
+    assert template.notice is None
+    asked = (
+        "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\n1 + 1?<|im_end|>\n<|im_start|>assistant\n"
+    )
+    assert template.turn(talk, (), 2) == (asked, "It is 2.<|im_end|>")
+    asked += "It is 2.<|im_end|>\n<|im_start|>user\nSure?<|im_end|>\n<|im_start|>assistant\n"
+    assert template.turn(talk, (), 4) == (asked, " Yes. <|im_end|>")
 
 
-def load_or_sentence(made: Any) -> ChatTemplate | None:
-    """The template, or None where it is refused in words that tell what to do; anything else is an error."""
-    try:
-        return ChatTemplate.load(made)
-    except ModelError as refusal:
-        words = str(refusal)
-    assert "model.template=<name or .jinja file>" in words, made.chat_template
-    return None
+THINKS = "{{ m.content.split('</think>')[-1].strip() }}"
 
 
-def check_exact(made: Any, template: ChatTemplate, turns: tuple[Message, ...]) -> None:
-    """Each answer is learnt once, with its stop token, after exactly what inference sees."""
-    done = Encoder(made, template, Policy(100_000)).encode(Conversation(turns))
-    assert done.rejected is None, (made.chat_template, done.rejected)
-    seen = []
-    for piece in done.segments:
-        ((ids, learn),) = piece.branches
-        row, marks = [*piece.prompt, *ids], [False] * len(piece.prompt) + list(learn)
-        for place, is_learnt in enumerate(marks):
-            if is_learnt and not marks[place - 1]:
-                end = next((p for p in range(place, len(row)) if not marks[p]), len(row))
-                seen.append((row[:place], row[place:end]))
-    assert len(seen) == 2
-    for (prompt, answer), place in zip(seen, (1, 3), strict=True):
-        assert prompt == template.prompt_ids(turns[:place])
-        assert answer[-1] == template.stop_id
-        text = made.decode(answer)
-        assert turns[place].content in text
-        assert text.endswith(template.suffix)
+@pytest.mark.parametrize(
+    ("written", "content", "is_held"),
+    [
+        ("{{ m.content | trim }}", " Yes.\n", True),
+        (THINKS, "<think>Well.</think>Yes.", False),
+        (THINKS, "<think>Yes.</think>Yes.", False),
+        ("{{ m.content | replace('</think>', '\n</think>\n\n') }}", "<think>Well.</think>Yes.", True),
+        ("{{ 'No.' if m.content == 'Yes.' else m.content }}", "Yes.", False),
+    ],
+)
+def test_an_answer_must_be_written_as_it_stands(written: str, content: str, is_held: bool) -> None:
+    source = CHATML.replace("{{ m.content }}", written)
+    template = ChatTemplate.load(tokenizer(template=source))
+    talk = (ASK, Message("assistant", content))
+    if is_held:
+        _, answer = template.turn(talk, (), 1)
+        assert [word for word in ("Well.", "Yes.") if word in content] == [
+            word for word in ("Well.", "Yes.") if word in answer
+        ]
+    else:
+        with pytest.raises(RowError, match=r"writes the answer of turn 2 otherwise than the data; choose"):
+            template.turn(talk, (), 1)
+
+
+def test_white_space_that_a_template_takes_away_is_said() -> None:
+    template = ChatTemplate.load(tokenizer(template=CHATML.replace("m.content }}", "m.content | trim }}")))
+    assert template.notice is not None
+    assert "takes away white space at the ends of an answer: it is not learnt" in template.notice
+    assert template.turn((ASK, Message("assistant", " Yes.\n")), (), 1)[1] == "Yes.<|im_end|>"
+
+
+def test_a_turn_that_does_not_fit_its_prompt() -> None:
+    late = CHATML.replace("{{ m.content }}", "{{ m.content }}{{ 'late' if loop.length > 3 and loop.first }}")
+    template = ChatTemplate.load(tokenizer(template=late))
+    with pytest.raises(RowError, match="renders the answer of turn 4 otherwise than inference would"):
+        template.turn((ASK, ANSWER, ASK, ANSWER), (), 3)
+    closed = CHATML.replace("assistant\n{% endif", "assistant\n<think></think>{% endif")
+    thought = (
+        "{% if m.role == 'assistant' %}<think>{{ m.reasoning_content }}</think>{% endif %}{{ m.content }}"
+    )
+    template = ChatTemplate.load(tokenizer(template=closed.replace("{{ m.content }}", thought)))
+    assert template.turn((ASK, ANSWER), (), 1)[1] == "It is 2.<|im_end|>"
+    with pytest.raises(
+        RowError, match=r"turn 2 carries reasoning, for which the chat template's prompt has no place"
+    ):
+        template.turn((ASK, replace(ANSWER, extra={"reasoning_content": "Well."})), (), 1)
+
+
+def test_the_stop_token_stands_at_the_end_and_nowhere_else() -> None:
+    template = ChatTemplate.load(tokenizer())
+    with pytest.raises(RowError, match="turn 2 holds the stop token </s> before its end"):
+        template.turn((ASK, Message("assistant", "a</s>b")), (), 1)
+    endless = CHATML.replace("<|im_end|>", "{% if m.content != 'on' %}<|im_end|>{% endif %}")
+    with pytest.raises(RowError, match="writes no stop token after turn 2"):
+        ChatTemplate.load(tokenizer(template=endless)).turn((ASK, Message("assistant", "on")), (), 1)
+    # A configuration's number may be an ordinary word of this tokenizer, or none at all.
+    made = tokenizer()
+    template = ChatTemplate.load(made, extra_stop_ids=[made.convert_tokens_to_ids("I"), 99_999])
+    assert template.turn((ASK, Message("assistant", "I: None.")), (), 1)[1] == "I: None.<|im_end|>"
+
+
+def test_a_system_text_that_is_written_before_the_last_question_only() -> None:
+    # As Mistral does: with an answer behind it, the system's text is gone.
+    source = (
+        "{% set system = messages[0].content if messages[0].role == 'system' else '' %}"
+        "{% for m in messages if m.role != 'system' %}[{{ m.role }}]"
+        "{{ system if m.role == 'user' and loop.last }}{{ m.content }}</s>{% endfor %}"
+        "{% if add_generation_prompt %}[assistant]{% endif %}"
+    )
+    template = ChatTemplate.load(tokenizer(template=source))
+    assert template.turn((SYSTEM, ASK, ANSWER), (), 2) == (
+        "[user]Be kind.1 + 1?</s>[assistant]",
+        "It is 2.</s>",
+    )
+
+
+def calling(arguments: Any) -> Message:
+    call = {"id": "a", "type": "function", "function": {"name": "add", "arguments": arguments}}
+    return Message("assistant", "", extra={"tool_calls": [call]})
+
+
+CALLS = "{{ m.content }}{% for c in m.tool_calls or [] %}{{ c.function.name }}ARGUMENTS{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "as_text"),
+    [
+        ("{{ c.function.arguments | tojson }}", False),
+        ("{{ c.function.arguments }}", True),  # an object would be written as Python writes it
+        ("{{ '' + c.function.arguments }}", True),  # an object would be an error
+    ],
+)
+def test_arguments_of_tool_calls_as_the_template_takes_them(arguments: str, as_text: bool) -> None:
+    source = CHATML.replace("{{ m.content }}", CALLS.replace("ARGUMENTS", arguments))
+    template = ChatTemplate.load(tokenizer(template=source))
+    assert template.as_text == as_text
+    assert template.silent == {"tools", "reasoning"}
+    for given in ({"a": [1, True, "二"]}, '{"a": [1, true, "二"]}')[: 1 + as_text]:
+        answer = template.turn((ASK, calling(given)), (), 1)[1]
+        assert answer == 'add{"a": [1, true, "二"]}<|im_end|>'
+
+
+def test_tool_calls_that_end_in_a_token_of_their_own() -> None:
+    source = CHATML.replace("{{ m.content }}", CALLS.replace("ARGUMENTS", "()"))
+    source = source.replace("<|im_end|>", "{{ '<|call|>' if m.tool_calls else '<|im_end|>' }}")
+    template = ChatTemplate.load(tokenizer(("<|im_start|>", "<|im_end|>", "<|call|>"), source))
+    assert template.stop == "<|im_end|>"
+    assert template.call_stop_id in template.stop_ids
+    assert template.turn((ASK, calling({})), (), 1)[1] == "add()<|call|>"
+    assert template.turn((ASK, ANSWER), (), 1)[1] == "It is 2.<|im_end|>"
+
+
+def test_of_several_stop_tokens_in_a_row_the_tokenizers_end_token() -> None:
+    source = CHATML.replace("<|im_end|>", "<|end|><|im_end|>")
+    made = tokenizer(("<|im_start|>", "<|im_end|>", "<|end|>"), source)
+    assert ChatTemplate.load(made).suffix == "<|end|>"
+    made = tokenizer(("<|im_start|>", "<|im_end|>", "<|end|>"), source, eos="<|im_end|>")
+    assert ChatTemplate.load(made).suffix == "<|end|><|im_end|>"

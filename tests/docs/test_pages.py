@@ -27,11 +27,16 @@ from attune.recipe.load import load
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "README.zh.md", *sorted((ROOT / "docs").glob("*.md"))]
-RUN = ["README.md", "docs/tour.md", "docs/data.md", "docs/recipes.md", "docs/resume.md", "docs/python.md"]
+RUN = ["README.md", "docs/tour.md", "docs/data.md", "docs/check.md", "docs/templates.md", "docs/recipes.md"]
+RUN += ["docs/alignment.md", "docs/clean.md", "docs/resume.md", "docs/python.md"]
 TWINS = [
     ("README.md", "README.zh.md"),
     ("docs/tour.md", "docs/tour.zh.md"),
     ("docs/data.md", "docs/data.zh.md"),
+    ("docs/check.md", "docs/check.zh.md"),
+    ("docs/clean.md", "docs/clean.zh.md"),
+    ("docs/alignment.md", "docs/alignment.zh.md"),
+    ("docs/templates.md", "docs/templates.zh.md"),
 ]
 
 _TRAINING = ["train.max_steps=2", "train.precision=fp32"]
@@ -42,6 +47,8 @@ SMALL = {
     "train": _TRAINING,
     "plan": _TRAINING,
     "eval": _GENERATING,
+    "prefer": _GENERATING,
+    **dict.fromkeys(("dpo", "kto", "orpo", "simpo"), _TRAINING),
     "chat": _GENERATING,
 }
 ELSEWHERE = ("git", "make", "cd", ".", "echo", "python")
@@ -115,6 +122,24 @@ def rows(count: int, start: int = 0) -> list[dict[str, str]]:
     ]
 
 
+def pairs(count: int) -> list[dict[str, str]]:
+    return [
+        {"prompt": row["instruction"], "chosen": f"{row['output']} Enjoy!", "rejected": "Who knows."}
+        for row in rows(count)
+    ]
+
+
+def verdicts(count: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "prompt": row["prompt"],
+            "completion": row["chosen" if place % 2 else "rejected"],
+            "label": bool(place % 2),
+        }
+        for place, row in enumerate(pairs(count))
+    ]
+
+
 @pytest.fixture
 def folder(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder in which a page is read; no network, a cache of its own."""
@@ -125,6 +150,9 @@ def folder(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "my.json": rows(24),
         "more.json": rows(8, 100),
         "test.json": rows(4, 200),
+        "prefs.json": pairs(24),
+        "verdicts.json": verdicts(24),
+        "questions.json": [{"prompt": row["instruction"]} for row in rows(2, 400)],
         "data/a.json": rows(8, 300),
     }.items():
         (here / name).write_text(json.dumps(content), encoding="utf-8")

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from attune.recipe import load as recipes
+from attune.recipe import plugs
 from attune.recipe.errors import RecipeError
 from attune.recipe.load import default_output, difference, dump, generation_of, load
 from attune.recipe.schema import Recipe
@@ -134,7 +135,7 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
     assert problems(path, "train.schedule=cosin", "nonsense") == [
         "override 2: nonsense: not of the form key=value. Write for example train.epochs=2.",
         f"{path}:7: adapter.rnk: unknown key. Did you mean 'adapter.rank'? "
-        "Allowed in adapter: name, rank, alpha, dropout, target_modules, rslora.",
+        f"Allowed in adapter: {', '.join(plugs.find('adapters', 'lora').Config.model_fields)}.",
         "override 1: train.schedule=cosin: train.schedule: got the text 'cosin'. "
         "Allowed: cosine, linear or constant. Did you mean 'cosine'?",
         f"{path}:5: train.seed: got the number -1. Allowed: whole number ≥ 0.",

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from attune.recipe import plugs
 from attune.recipe.errors import RecipeError
 from attune.recipe.load import load
 
 SHORT = {"model": "m", "data": "a.json"}
-LORA = "name, rank, alpha, dropout, target_modules, rslora"
+LORA = ", ".join(plugs.find("adapters", "lora").Config.model_fields)
+ADAPTERS, OBJECTIVES = (", ".join(plugs.names(room)) for room in ("adapters", "objectives"))
 
 
 def problems(source: Any, *overrides: str) -> list[str]:
@@ -52,10 +54,10 @@ def problems(source: Any, *overrides: str) -> list[str]:
         ("adapter.target_modules=[1]", "adapter.target_modules: got a list [1]. Allowed: text or list of text."),
         ("adapter.rnk=4", f"adapter.rnk: unknown key. Did you mean 'adapter.rank'? Allowed in adapter: {LORA}."),
         ("adapter.r=4", f"adapter.r: unknown key. Did you mean 'adapter.rank'? Allowed in adapter: {LORA}."),
-        ("adapter=loar", "adapter: no such name in adapters: 'loar'. Allowed: full, lora. Did you mean 'lora'?"),
-        ("adapter=5", "adapter: no such name in adapters: '5'. Allowed: full, lora."),
-        ("objective=stf", "objective: no such name in objectives: 'stf'. Allowed: pretrain, sft. Did you mean 'sft'?"),
-        ("data.train.1.wieght=2", "data.train.1.wieght: unknown key. Did you mean 'data.train.1.weight'? Allowed in data.train.1: path, weight, format, split, encoding."),
+        ("adapter=loar", f"adapter: no such name in adapters: 'loar'. Allowed: {ADAPTERS}. Did you mean 'lora'?"),
+        ("adapter=5", f"adapter: no such name in adapters: '5'. Allowed: {ADAPTERS}."),
+        ("objective=stf", f"objective: no such name in objectives: 'stf'. Allowed: {OBJECTIVES}. Did you mean 'sft'?"),
+        ("data.train.1.wieght=2", "data.train.1.wieght: unknown key. Did you mean 'data.train.1.weight'? Allowed in data.train.1: path, weight, format, split, subset, encoding, columns, has_header, roles, merge_turns, unescape, num_samples."),
     ],
 )  # fmt: skip
 def test_one_problem(override: str, said: str) -> None:
@@ -141,6 +143,6 @@ def test_in_chinese(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ATTUNE_LANG", "zh")
     assert problems(SHORT, "train.seed=-1", "adapter.rnk=2") == [
         "第 2 个覆盖项：adapter.rnk=2: adapter.rnk：未知的键。您是否想写“adapter.rank”？"
-        "adapter 中可用：name、rank、alpha、dropout、target_modules、rslora。",
+        f"adapter 中可用：{LORA.replace(', ', '、')}。",
         "第 1 个覆盖项：train.seed=-1: train.seed：得到数 -1。允许：整数 ≥ 0。",
     ]

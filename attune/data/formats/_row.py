@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -48,16 +50,40 @@ def text(value: Any, where: str) -> str:
             "{where} 是{kind}；应为文本。",
             where=where,
             kind=kind_of(value),
-        )
+        ),
+        "not_text",
     )
 
 
-def filled(value: Any, where: str) -> str:
-    """A cell as text; raises RowError where there is none in it."""
+def filled(value: Any, where: str, name: str) -> str:
+    """A cell as text; raises RowError, by the name of the rule ``name``, where there is none in it."""
     found = text(value, where)
     if not found.strip():
-        raise RowError(say("{where} is empty.", "{where} 为空。", where=where))
+        raise RowError(say("{where} is empty.", "{where} 为空。", where=where), name)
     return found
+
+
+def number(value: Any) -> float | None:
+    """A cell as number, also where a table holds it as text; None where it is none, or not finite."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        found = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return found if math.isfinite(found) else None
+
+
+def from_json(value: Any) -> Any:
+    """The value that a text spells as JSON list or object (so do cells of tables); the value itself where it
+    does not.
+    """
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return value
 
 
 def kind_of(value: Any) -> str:

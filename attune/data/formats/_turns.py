@@ -6,13 +6,13 @@ A turn is ``{"role": …, "content": …}`` or ``{"from": …, "value": …}``; 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 from ...recipe.messages import join, say
-from ..examples import Conversation, Message, Role, RowError
-from ._row import first, is_nothing, kind_of, text
+from ..examples import Conversation, Message, Messages, Role, RowError, Tools
+from ._others import refuse_other_kinds
+from ._row import first, from_json, is_nothing, kind_of, text
 
 ROLES: dict[str, Role] = {
     "system": "system",
@@ -35,6 +35,8 @@ ROLES: dict[str, Role] = {
     "function_response": "tool",
     "tool_response": "tool",
 }
+ROLE_KEYS = ("role", "from", "speaker")
+"""The keys under which a turn names its role."""
 _CALLS = ("function_call", "tool_call")
 _PAIR = (
     ("system", "system"),
@@ -45,11 +47,9 @@ _PAIR = (
 )
 _KEPT = ("name", "tool_calls", "tool_call_id", "reasoning_content", "thinking")
 _WEIGHTS = ("weight", "loss_weight", "loss", "train")
-_MEDIA = ("images", "image", "videos", "video", "audios", "audio")
-_PREFERENCE = ("chosen", "rejected", "chosen_messages", "rejected_messages")
-_VERDICT = ("label", "kto_tag")
-_OTHER_KINDS = frozenset({*_MEDIA, *_PREFERENCE, *_VERDICT})
-ROW_COLUMNS = (("system",), ("tools",))
+_MEDIA = ("image", "video", "audio", "input_image", "input_audio")
+SYSTEM = ("system", "system_prompt")
+ROW_COLUMNS = (SYSTEM, ("tools",))
 """The groups beside the turns that ``conversation`` reads."""
 
 
@@ -59,54 +59,43 @@ def conversation(row: dict[str, Any], messages: list[Message]) -> Conversation:
     Raises RowError for a row that is about more than text answers: media, preferences, verdicts.
     """
     refuse_other_kinds(row)
-    system = text(row.get("system"), "system")
-    if system:
-        messages = [Message("system", system), *messages]
-    return Conversation(tuple(messages), _tools(row.get("tools")))
+    return Conversation((*system_of(row), *messages), tools_of(row))
 
 
-def refuse_other_kinds(row: dict[str, Any]) -> None:
-    """Raises RowError where learning the row's answers would not be what it is for."""
-    if _OTHER_KINDS.isdisjoint(row):
-        return
-    for name in _MEDIA:
-        if row.get(name):
-            raise RowError(
-                say(
-                    "column {name}: the row refers to media; a text model cannot see it.",
-                    "{name} 列：该行引用了图片或音视频，纯文本模型无法使用。",
-                    name=name,
-                )
-            )
-    for name in _PREFERENCE:
-        if not is_nothing(row.get(name)):
-            raise RowError(
-                say(
-                    "column {name}: preference data (chosen, rejected), which supervised fine-tuning does "
-                    "not learn "
-                    "from. To learn the chosen answers, write them to a file with prompt and completion.",
-                    "{name} 列：这是偏好数据（chosen、rejected），监督微调不使用。若要学习 chosen 的回答，"
-                    "请另存为含 prompt 和 completion 的文件。",
-                    name=name,
-                )
-            )
-    verdict = first(row, _VERDICT)
-    if verdict and isinstance(row[verdict], bool):
+def system_of(row: dict[str, Any]) -> Messages:
+    """The row's system message, if it has one."""
+    name = first(row, SYSTEM) or SYSTEM[0]
+    said = text(row.get(name), name)
+    return (Message("system", said),) if said else ()
+
+
+def tools_of(row: dict[str, Any]) -> Tools:
+    """The row's tools, each as chat templates read it: ``{"type": "function", "function": {…}}``."""
+    value = row.get("tools")
+    if is_nothing(value) or value in ("", []):
+        return ()
+    tools = from_json(value)
+    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
         raise RowError(
             say(
-                "column {name}: true or false, a verdict on the answer (KTO data), which supervised "
-                "fine-tuning does "
-                "not read. Remove the rows that are false, and the column.",
-                "{name} 列是 true/false，即对回答的评判（KTO 数据），监督微调不使用。请删去为 false "
-                "的行以及这一列。",
-                name=verdict,
-            )
+                "tools is {kind}; it must be a list of objects (or the JSON text of one).",
+                "tools 是{kind}；应为对象列表（或其 JSON 文本）。",
+                kind=kind_of(value),
+            ),
+            "bad_tools",
         )
+    return tuple(tool if "function" in tool else {"type": "function", "function": tool} for tool in tools)
+
+
+def is_turns(value: Any) -> bool:
+    """Whether a cell holds a list of turns, or the JSON text of one; a list may hold nothing else."""
+    found = from_json(value)
+    return isinstance(found, list) and bool(found) and all(isinstance(item, dict) for item in found)
 
 
 def messages_of(value: Any, where: str) -> list[Message]:
     """The messages of a list of turns (or of its JSON text, as a CSV cell holds it). Raises RowError."""
-    items = _from_json(value)
+    items = from_json(value)
     if not isinstance(items, list):
         raise RowError(
             say(
@@ -114,7 +103,8 @@ def messages_of(value: Any, where: str) -> list[Message]:
                 "{where} 是{kind}；应为由各轮组成的列表。",
                 where=where,
                 kind=kind_of(value),
-            )
+            ),
+            "bad_turn",
         )
     messages: list[Message] = []
     for item in items:
@@ -130,9 +120,10 @@ def _messages(item: Any, number: int) -> Iterator[Message]:
                 "第 {number} 轮是{kind}；应为含 role 和 content 的对象。",
                 number=number,
                 kind=kind_of(item),
-            )
+            ),
+            "bad_turn",
         )
-    role_key = first(item, ("role", "from"))
+    role_key = first(item, ROLE_KEYS)
     if role_key is not None:
         yield _message(item, role_key, number)
         return
@@ -144,7 +135,8 @@ def _messages(item: Any, number: int) -> Iterator[Message]:
                 "第 {number} 轮的键是 {keys}；需要 role 和 content（或 from 和 value）。",
                 number=number,
                 keys=join(item) or "–",
-            )
+            ),
+            "bad_turn",
         )
     for offset, (name, role) in enumerate(pairs):
         content = text(item[name], _where(number + offset, name))
@@ -158,12 +150,14 @@ def _message(item: dict[str, Any], role_key: str, number: int) -> Message:
     if role is None:
         raise RowError(
             say(
-                "turn {number}: unknown role '{role}'. Allowed: {allowed}.",
-                "第 {number} 轮：未知角色“{role}”。可用：{allowed}。",
+                "turn {number}: unknown role '{role}'. Allowed: {allowed}. Say what it is with "
+                "roles: {{{role}: user}}.",
+                "第 {number} 轮：未知角色“{role}”。可用：{allowed}。请说明其含义：roles: {{{role}: user}}。",
                 number=number,
                 role=item[role_key],
                 allowed=join(ROLES),
-            )
+            ),
+            "unknown_role",
         )
     content_key = first(item, ("content", "value", "text"))
     content, extra = _content(item[content_key] if content_key else None, number)
@@ -200,14 +194,15 @@ def _content(value: Any, number: int) -> tuple[str, dict[str, Any]]:
                     "第 {number} 轮：内容中有类型为 {kind} 的部分；纯文本模型只接受 text。",
                     number=number,
                     kind=kind or kind_of(part),
-                )
+                ),
+                "media" if str(kind).removesuffix("_url") in _MEDIA else "bad_turn",
             )
     return "".join(texts), extra
 
 
 def _calls(value: Any, number: int) -> list[dict[str, Any]]:
     """Tool calls as chat templates read them: ``{"type": "function", "function": {"name", "arguments"}}``."""
-    found = _from_json(value)
+    found = from_json(value)
     calls = []
     for call in found if isinstance(found, list) else [found]:
         function = call.get("function", call) if isinstance(call, dict) else None
@@ -218,30 +213,16 @@ def _calls(value: Any, number: int) -> list[dict[str, Any]]:
                     '"arguments": …}}.',
                     '第 {number} 轮：工具调用应为含名称和参数的 JSON：{{"name": …, "arguments": …}}。',
                     number=number,
-                )
+                ),
+                "bad_tool_call",
             )
         # Templates print arguments as JSON themselves: as text they would be quoted twice.
-        function = {**function, "arguments": _from_json(function.get("arguments", {}))}
+        function = {**function, "arguments": from_json(function.get("arguments", {}))}
         outer = (
             {key: content for key, content in call.items() if key != "function"} if "function" in call else {}
         )
         calls.append({"type": "function", **outer, "function": function})
     return calls
-
-
-def _tools(value: Any) -> tuple[dict[str, Any], ...]:
-    if is_nothing(value) or value in ("", []):
-        return ()
-    tools = _from_json(value)
-    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
-        raise RowError(
-            say(
-                "tools is {kind}; it must be a list of objects (or the JSON text of one).",
-                "tools 是{kind}；应为对象列表（或其 JSON 文本）。",
-                kind=kind_of(value),
-            )
-        )
-    return tuple(tool if "function" in tool else {"type": "function", "function": tool} for tool in tools)
 
 
 def _is_learnt(item: dict[str, Any], number: int) -> bool:
@@ -256,19 +237,10 @@ def _is_learnt(item: dict[str, Any], number: int) -> bool:
                 number=number,
                 name=name,
                 value=item[name],
-            )
+            ),
+            "bad_weight",
         )
     return bool(item[name])
-
-
-def _from_json(value: Any) -> Any:
-    """The value that a text spells as JSON list or object; the value itself where it does not."""
-    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return value
-    return value
 
 
 def _where(number: int, name: str) -> str:

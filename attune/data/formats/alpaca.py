@@ -11,14 +11,16 @@ from typing import Any
 
 from ...recipe.messages import say
 from ..examples import Conversation, Message, RowError
-from ._row import filled, first, is_nothing, kind_of, text
+from ._others import is_plain
+from ._prompt import INPUT, asked
+from ._row import filled, first
 from ._turns import ROW_COLUMNS, conversation
+from ._written import exchanges, plain_parts
 
 KIND = "conversation"
-_INPUT = ("input", "query", "context")
 _OUTPUT = ("output", "response")
 NEEDS = (("instruction",), _OUTPUT)
-ALSO = (_INPUT, ("history",), *ROW_COLUMNS)
+ALSO = (INPUT, ("history",), *ROW_COLUMNS)
 SAMPLE = [
     {"instruction": "Translate into Chinese.", "input": "steamed dumplings", "output": "蒸饺"},
     {
@@ -31,41 +33,35 @@ SAMPLE = [
 ]
 
 
+def fits(row: dict[str, Any]) -> bool:
+    """A list of outputs is ranked answers, not one."""
+    return is_plain(row) and not isinstance(row.get(first(row, _OUTPUT) or ""), list)
+
+
 def to_example(row: dict[str, Any]) -> Conversation:
     """Raises RowError for preference data (a list of outputs) and for cells that are no text."""
-    output_key = first(row, _OUTPUT) or "output"
-    if isinstance(row.get(output_key), list):
+    name = first(row, _OUTPUT) or "output"
+    if isinstance(row.get(name), list):
         raise RowError(
             say(
                 "{name} is a list: several answers to one prompt are preference data, which supervised "
-                "fine-tuning "
-                "does not learn from. Keep one answer, as text.",
-                "{name} 是列表：同一提示有多个回答属于偏好数据，监督微调不使用。请只保留一个回答（文本）。",
-                name=output_key,
-            )
+                "fine-tuning does not learn from. To learn the best of them: attune convert FILE --to "
+                "messages --output best.jsonl",
+                "{name} 是列表：同一提示有多个回答属于偏好数据，监督微调不使用。若要学习其中最好的回答："
+                "attune convert 文件 --to messages --output best.jsonl",
+                name=name,
+            ),
+            "wrong_kind",
         )
-    input_key = first(row, _INPUT) or "input"
-    parts = (text(row.get("instruction"), "instruction"), text(row.get(input_key), input_key))
-    asked = "\n".join(part for part in parts if part)
-    if not asked.strip():
-        raise RowError(say("instruction and input are empty.", "instruction 和 input 都为空。"))
-    turns = [*_history(row.get("history")), Message("user", asked)]
-    return conversation(row, [*turns, Message("assistant", filled(row.get(output_key), output_key))])
+    turns = asked(row, "instruction")
+    return conversation(row, [*turns, Message("assistant", filled(row.get(name), name, "empty_answer"))])
 
 
-def _history(value: Any) -> list[Message]:
-    if is_nothing(value) or value == "":
-        return []
-    pairs = value if isinstance(value, list) else None
-    if pairs is None or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
-        raise RowError(
-            say(
-                "history is {kind}; it must be a list of pairs: [[question, answer], …].",
-                "history 是{kind}；应为问答对的列表：[[问, 答], …]。",
-                kind=kind_of(value),
-            )
-        )
-    turns: list[Message] = []
-    for question, answer in pairs:
-        turns += [Message("user", text(question, "history")), Message("assistant", text(answer, "history"))]
-    return turns
+def to_row(example: Conversation) -> dict[str, Any]:
+    """Raises RowError for what has no place here: turns of tools, weights, an end without an answer."""
+    system, turns, tools = plain_parts(example.messages, example.tools, "alpaca")
+    *history, (question, answer) = exchanges(turns, "alpaca")
+    row: dict[str, Any] = {"instruction": question, "input": "", "output": answer}
+    if history:
+        row["history"] = [list(pair) for pair in history]
+    return {**row, **system, **tools}

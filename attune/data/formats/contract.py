@@ -13,15 +13,15 @@ from types import ModuleType
 from typing import Any
 
 from ...recipe import plugs
-from ..check import check
-from ..examples import Conversation, RowError, Text
+from ..examples import KINDS, RowError
+from ..reasons import REASONS
 from ..recognise import Format, formats, recognise
+from ..rules import check
 from ._row import columns
 
 _TEXTS = ("", " ", "[", "{}")
 _LISTS: tuple[list[Any], ...] = ([], [None], [[]], [{}], ["a"])
 _ODD: tuple[Any, ...] = (None, 0, 1.5, float("nan"), True, {}, {"role": 1}, *_TEXTS, *_LISTS)
-_KINDS = {"conversation": Conversation, "text": Text}
 
 
 class FormatContract:
@@ -29,7 +29,7 @@ class FormatContract:
 
     def test_says_what_it_is(self, format_module: ModuleType) -> None:
         assert format_module.__doc__, "the docstring describes the format to people"
-        assert format_module.KIND
+        assert format_module.KIND in KINDS
         assert all(
             isinstance(group, tuple) and group for group in (*format_module.NEEDS, *format_module.ALSO)
         )
@@ -38,15 +38,25 @@ class FormatContract:
     def test_sample_is_recognised_as_this_format(self, format_module: ModuleType) -> None:
         name = next(known.name for known in formats() if known.module is format_module)
         for row in format_module.SAMPLE:
-            assert recognise("sample", [row], format_module.KIND, formats()).name == name
+            for kind in (format_module.KIND, None):
+                assert recognise("sample", [row], kind, formats()).name == name
 
     def test_sample_becomes_examples_that_need_no_change(self, format_module: ModuleType) -> None:
         for row in format_module.SAMPLE:
             before = copy.deepcopy(row)
             example, change = check(format_module.to_example(row))
-            assert isinstance(example, _KINDS.get(format_module.KIND, object))
+            assert isinstance(example, KINDS[format_module.KIND])
             assert change is None
             assert row == before, "the row itself is not changed"
+
+    def test_what_is_written_is_read_back(self, format_module: ModuleType) -> None:
+        if not hasattr(format_module, "to_row"):
+            return
+        for row in format_module.SAMPLE:
+            example = format_module.to_example(row)
+            written = format_module.to_row(example)
+            assert format_module.to_example(written) == example
+            assert Format("this", format_module).takes(written, columns(written))
 
     def test_a_row_without_what_is_needed_does_not_fit(self, format_module: ModuleType) -> None:
         known = Format("this", format_module)
@@ -72,4 +82,4 @@ def _outcome(format_module: ModuleType, row: dict[str, Any]) -> str:
     try:
         return repr(check(format_module.to_example(row)))
     except RowError as error:
-        return str(error)
+        return str(error) if error.name in REASONS else ""

@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from ..examples import Conversation
+from ._others import is_plain
 from ._row import BARE_LIST
 from ._turns import ROW_COLUMNS, conversation, messages_of
+from ._written import as_messages, with_tools
 
 KIND = "conversation"
 NEEDS = (("messages", BARE_LIST),)
@@ -29,8 +31,18 @@ SAMPLE = [
 ]
 
 
+def fits(row: Any) -> bool:
+    """Not what is compared or judged."""
+    return is_plain(row)
+
+
 def to_example(row: dict[str, Any] | list[Any]) -> Conversation:
     """Raises RowError naming the turn that cannot be read."""
     if isinstance(row, list):
         return conversation({}, messages_of(row, "the row"))
     return conversation(row, messages_of(row.get("messages"), "messages"))
+
+
+def to_row(example: Conversation) -> dict[str, Any]:
+    """Holds every conversation."""
+    return {"messages": as_messages(example.messages), **with_tools(example.tools)}

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from ..examples import Conversation, Message
+from ._others import is_plain
+from ._prompt import asked
 from ._row import filled, first
-from ._turns import ROW_COLUMNS, conversation, messages_of
+from ._turns import ROW_COLUMNS, conversation, is_turns, messages_of
+from ._written import one_exchange
 
 KIND = "conversation"
 _PROMPT = ("prompt", "question", "query", "input", "问题", "提问")
-_COMPLETION = ("completion", "response", "answer", "output", "回答", "答案")
+_COMPLETION = ("completion", "response", "answer", "output", "target", "回答", "答案")
 NEEDS = (_PROMPT, _COMPLETION)
 ALSO = ROW_COLUMNS
 SAMPLE = [
@@ -23,14 +26,25 @@ SAMPLE = [
 ]
 
 
+def fits(row: dict[str, Any]) -> bool:
+    """Answers in a list that are no turns are several answers to one prompt."""
+    completion = row.get(first(row, _COMPLETION) or "")
+    return is_plain(row) and (not isinstance(completion, list) or is_turns(completion))
+
+
 def to_example(row: dict[str, Any]) -> Conversation:
     """Raises RowError for a side that is neither text nor a list of messages."""
-    prompt, completion = first(row, _PROMPT) or _PROMPT[0], first(row, _COMPLETION) or _COMPLETION[0]
-    return conversation(row, [*_side(row, prompt, "user"), *_side(row, completion, "assistant")])
+    turns = asked(row, first(row, _PROMPT) or _PROMPT[0])
+    name = first(row, _COMPLETION) or _COMPLETION[0]
+    completion = row.get(name)
+    if isinstance(completion, list) and is_turns(completion):
+        answer = messages_of(completion, name)
+    else:
+        answer = [Message("assistant", filled(completion, name, "empty_answer"))]
+    return conversation(row, [*turns, *answer])
 
 
-def _side(row: dict[str, Any], name: str, role: Any) -> list[Message]:
-    value = row.get(name)
-    if isinstance(value, list) and value and isinstance(value[0], dict):
-        return messages_of(value, name)
-    return [Message(role, filled(value, name))]
+def to_row(example: Conversation) -> dict[str, Any]:
+    """Raises RowError for more than one question and its answer."""
+    prompt, completion = one_exchange(example.messages, example.tools, "prompt_completion")
+    return {"prompt": prompt, "completion": completion}

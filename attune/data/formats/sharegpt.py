@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..examples import Conversation
+from ._others import is_plain
 from ._turns import ROW_COLUMNS, conversation, messages_of
+from ._written import as_sharegpt, with_tools
 
 KIND = "conversation"
 NEEDS = (("conversations",),)
@@ -34,6 +36,16 @@ SAMPLE = [
 ]
 
 
+def fits(row: dict[str, Any]) -> bool:
+    """Not what is compared or judged."""
+    return is_plain(row)
+
+
 def to_example(row: dict[str, Any]) -> Conversation:
     """Raises RowError naming the turn that cannot be read."""
     return conversation(row, messages_of(row.get("conversations"), "conversations"))
+
+
+def to_row(example: Conversation) -> dict[str, Any]:
+    """Raises RowError for a turn with both text and tool calls."""
+    return {"conversations": as_sharegpt(example.messages), **with_tools(example.tools)}

@@ -27,10 +27,16 @@ def to_example(row: dict[str, Any] | str) -> Text:
                     "the row has a role: it is one turn of a conversation. Put the turns of a conversation "
                     "into one list.",
                     "该行有 role，是对话中的一轮。请把同一对话的各轮放进一个列表。",
-                )
+                ),
+                "single_turn",
             )
         name = first(row, _NAMES) or _NAMES[0]
         found = as_text(row.get(name), name)
     if not found.strip():
-        raise RowError(say("the text is empty.", "文本为空。"))
+        raise RowError(say("the text is empty.", "文本为空。"), "empty_text")
     return Text(found)
+
+
+def to_row(example: Text) -> dict[str, Any]:
+    """Holds every text."""
+    return {"text": example.text}

@@ -1,0 +1,78 @@
+"""Rows to predict: what a labelled format reads of them, with their other columns kept and no label needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..recipe import plugs
+from ..recipe.errors import DataError
+from ..recipe.messages import join, say
+from .examples import Labelled, Origin, RowError
+from .formats._label import LABEL
+from .formats._row import first
+from .places import files_of
+from .read import rows
+from .rules import check
+from ..recipe.schema import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row as it stands in its file, and what is asked of it: an input, or the reason why it is none."""
+
+    origin: Origin
+    columns: dict[str, Any]
+    example: Labelled | None
+    reason: str | None = None
+
+
+def load(path: str) -> list[Row]:
+    """The rows of ``path`` (a file, folder or glob), in order; none is left out.
+
+    Raises DataError where nothing is there, or no row holds an input.
+    """
+    found = [
+        _row(Origin(file, number), value)
+        for file in files_of(Source(path=path), "labelled", [])
+        for number, value in rows(file, None)
+    ]
+    if not any(row.example for row in found):
+        raise DataError(_nothing(path, found))
+    return found
+
+
+def _row(origin: Origin, value: Any) -> Row:
+    if not isinstance(value, dict):
+        return Row(origin, {"text": value}, *_read({"text": value}))
+    return Row(origin, value, *_read(value))
+
+
+def _read(columns: dict[str, Any]) -> tuple[Labelled | None, str | None]:
+    """The input, or why there is none. A label that is there is not looked at; one that is not is put in its
+    place, because the formats want one.
+    """
+    asked = {name: value for name, value in columns.items() if name not in LABEL} | {"label": "?"}
+    for name in ("images", "labelled"):
+        module = plugs.find("formats", name)
+        if first(asked, module.NEEDS[0]) is not None:
+            try:
+                example, _ = check(module.to_example(asked))
+            except RowError as error:
+                return None, str(error)
+            assert isinstance(example, Labelled)
+            return replace(example, label=""), None
+    return None, say("no column with a text", "没有文本列")
+
+
+def _nothing(path: str, found: Sequence[Row]) -> str:
+    module = plugs.find("formats", "labelled")
+    columns = list(found[0].columns) if found else []
+    return say(
+        "{path}: no row holds a text to predict. Its columns: {columns}. A text stands in one of: {known}.",
+        "{path}：没有可预测的文本。其列为：{columns}。文本列应为以下之一：{known}。",
+        path=path,
+        columns=join(str(name) for name in columns[:10]) or "-",
+        known=join(module.NEEDS[0]),
+    )
