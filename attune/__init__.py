@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .data.examples import Message
+    from .engine.inspect import check
     from .engine.plan import plan
     from .engine.train import train
     from .evaluation.evaluate import evaluate
@@ -23,6 +24,7 @@ __all__ = [
     "Message",
     "Recipe",
     "__version__",
+    "check",
     "evaluate",
     "generate",
     "load_recipe",
@@ -37,6 +39,7 @@ _HOMES = {
     "Message": ("attune.data.examples", "Message"),
     "load_recipe": ("attune.recipe.load", "load"),
     "train": ("attune.engine.train", "train"),
+    "check": ("attune.engine.inspect", "check"),
     "plan": ("attune.engine.plan", "plan"),
     "evaluate": ("attune.evaluation.evaluate", "evaluate"),
     "generate": ("attune.inference.generate", "generate"),

@@ -210,14 +210,21 @@ def _options(command: Any, ctx: Any) -> list[tuple[str, str]]:
             rows.append((", ".join(_HELP), say("Show this page.", "显示本页。")))
             continue
         value = "" if param.is_flag else f" {param.metavar}"
-        rows.append((", ".join(param.opts) + value, param.help or ""))
+        rows.append((", ".join(param.opts) + value, _with_names(param.help or "")))
     return rows
+
+
+def _with_names(text: str) -> str:
+    """``{adapters}`` in a help text becomes their names, which are sought only when the page is shown."""
+    from ..recipe.plugs import names
+
+    return text.replace("{adapters}", join(names("adapters"))) if "{adapters}" in text else text
 
 
 def _field_rows(command: Command) -> list[tuple[str, str, str]]:
     from ..recipe.fields import fields
 
-    known = {field.path: field for field in fields(rooms=("adapters",))}
+    known = {field.path: field for field in fields(rooms=("adapters",), default_only=True)}
     rows = []
     for path in command.fields:
         field = known[path]

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
-from ..engine.events import EvalEnd, Event, Notice, Progress, RunEnded, RunStarted, Saved, StepEnd
+from ..engine.events import EvalEnd, Event, Notice, Progress, RolloutEnd, RunEnded, RunStarted, Saved, StepEnd
 from ..recipe.messages import say
 from ..recipe.schema import Recipe
 from . import sentences
@@ -71,6 +71,9 @@ class Console:
             self._line(sentences.header(event))
         elif isinstance(event, EvalEnd):
             self._line(sentences.evaluation(event))
+        elif isinstance(event, RolloutEnd):
+            for line in sentences.samples(event):
+                self._line(line)
         elif isinstance(event, Notice):
             self._notice(event)
         elif isinstance(event, RunEnded):

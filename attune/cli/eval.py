@@ -42,11 +42,26 @@ Limit = Annotated[
 ]
 
 
+JudgeName = Annotated[
+    str | None,
+    typer.Option(
+        "--judge",
+        metavar="J",
+        help=pick(
+            "With --against, who compares the answers: FILE.py:FUNCTION, a verifier, a reward model's "
+            "folder, or http://host/v1#model. "
+            "| 与 --against 同用，由谁比较回答：文件.py:函数、校验器、奖励模型目录，或 http://host/v1#模型。"
+        ),
+    ),
+]
+
+
 def eval(
     run: Run,
     words: Words = None,
     data: TestData = None,
     against: Against = None,
+    judge: JudgeName = None,
     limit: Limit = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -64,6 +79,7 @@ def eval(
     generation = generation_of(Path(run), words or [])
     with Console(quiet=quiet, file=sys.stderr if as_json else None) as console:
         from ..evaluation.evaluate import evaluate
+        from ..evaluation.judges import judge as open_judge
 
         scored = evaluate(
             run,
@@ -71,6 +87,7 @@ def eval(
             against=against,
             generation=generation,
             limit=limit,
+            judge=None if judge is None else open_judge(judge),
             on_progress=lambda *progress: console(Progress(*progress)),
         )
         for note in scored.notes:

@@ -11,7 +11,29 @@ import typer
 
 from ..recipe.errors import AttuneError, Interrupted
 from ..recipe.messages import pick, say
-from . import chat, eval, merge, plan, pretrain, quickstart, reference, runs, sft, train
+from . import (
+    chat,
+    check,
+    classify,
+    convert,
+    dedup,
+    dpo,
+    eval,
+    grpo,
+    merge,
+    methods,
+    plan,
+    predict,
+    prefer,
+    pretrain,
+    quickstart,
+    reference,
+    reward,
+    runs,
+    sft,
+    split,
+    train,
+)
 from .command import Command, GeneratingCommand, Group, TrainingCommand
 
 app = typer.Typer(
@@ -32,13 +54,24 @@ def _add(function: Callable[..., None], kind: type[Command] = Command) -> None:
 
 
 _add(quickstart.quickstart)
+_add(check.check)
+_add(convert.convert)
+_add(split.split)
+_add(dedup.dedup)
 _add(sft.sft, TrainingCommand)
 _add(pretrain.pretrain, TrainingCommand)
+_add(classify.classify, TrainingCommand)
+_add(reward.reward, TrainingCommand)
+for _command in (dpo.dpo, dpo.kto, dpo.orpo, dpo.simpo, grpo.grpo, grpo.rloo, grpo.ppo, grpo.trpo):
+    _add(_command, TrainingCommand)
 _add(train.train, TrainingCommand)
 _add(plan.plan, TrainingCommand)
 _add(eval.eval, GeneratingCommand)
 _add(chat.chat, GeneratingCommand)
+_add(prefer.prefer, GeneratingCommand)
+_add(predict.predict)
 _add(merge.merge)
+_add(methods.methods)
 _add(runs.runs)
 _add(reference.reference)
 

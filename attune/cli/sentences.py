@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from ..engine.events import EvalEnd, RunEnded, RunStarted, StepEnd
-from ..recipe.messages import join, say
+from ..engine.events import EvalEnd, RolloutEnd, RunEnded, RunStarted, StepEnd
+from ..recipe.messages import join, pick, say
 from ..recipe.schema import Recipe
+
+_WATCHED = (
+    ("accuracy", "accuracy | 准确率"),
+    ("reward", "reward | 奖励"),
+    ("kl", "KL | KL"),
+    ("answer_length", "tokens an answer | 回答长度"),
+)
+"""Metrics of a step that stand in the live line, where there are any."""
 
 
 def title(recipe: Recipe) -> str:
@@ -49,6 +57,7 @@ def numbers(event: StepEnd) -> str:
     return "  ".join(
         (
             say("loss {loss:.4g}", "损失 {loss:.4g}", loss=event.loss),
+            *watched(event),
             say("{speed:,.0f} tokens/s", "{speed:,.0f} token/秒", speed=event.tokens_per_second),
             say("lr {rate:.2e}", "学习率 {rate:.2e}", rate=event.learning_rate),
             say("peak {memory:.1f} GiB", "峰值 {memory:.1f} GiB", memory=event.peak_memory_gib),
@@ -57,15 +66,52 @@ def numbers(event: StepEnd) -> str:
     )
 
 
+def watched(event: StepEnd | EvalEnd) -> list[str]:
+    """What a person watches besides the loss."""
+    return [f"{pick(label)} {event.metrics[name]:.3g}" for name, label in _WATCHED if name in event.metrics]
+
+
+def samples(event: RolloutEnd) -> list[str]:
+    """A few sampled answers, one a line; none where it was not time to look."""
+    return [
+        say(
+            "  step {step:,}, reward {reward:.3g}: {prompt} → {answer}",
+            "  第 {step:,} 步，奖励 {reward:.3g}：{prompt} → {answer}",
+            step=event.step,
+            reward=shown["reward"],
+            prompt=_in_a_line(shown["prompt"]),
+            answer=_in_a_line(shown["answer"]),
+        )
+        for shown in event.samples
+    ]
+
+
+def _in_a_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 60 else line[:59] + "…"
+
+
 def evaluation(event: EvalEnd) -> str:
-    """The held-out loss after a step."""
+    """The held-out loss after a step, or the held-out reward."""
+    best = say(" (best so far)", "（目前最佳）") if event.is_best else ""
+    if "reward" in event.metrics:
+        return say(
+            "step {step:,}: held-out reward {reward:.4g}{best}",
+            "第 {step:,} 步：留出奖励 {reward:.4g}{best}",
+            step=event.step,
+            reward=event.metrics["reward"],
+            best=best,
+        )
     return say(
-        "step {step:,}: held-out loss {loss:.4g}, perplexity {perplexity:.4g}{best}",
-        "第 {step:,} 步：留出损失 {loss:.4g}，困惑度 {perplexity:.4g}{best}",
+        "step {step:,}: held-out loss {loss:.4g}{perplexity}{more}{best}",
+        "第 {step:,} 步：留出损失 {loss:.4g}{perplexity}{more}{best}",
         step=event.step,
         loss=event.loss,
-        perplexity=event.perplexity,
-        best=say(" (best so far)", "（目前最佳）") if event.is_best else "",
+        more="".join(say(", ", "，") + shown for shown in watched(event)),
+        perplexity=say(", perplexity {p:.4g}", "，困惑度 {p:.4g}", p=event.perplexity)
+        if event.perplexity is not None
+        else "",
+        best=best,
     )
 
 
@@ -111,11 +157,25 @@ def what_next(event: RunEnded, recipe: Recipe | None) -> list[str]:
             (f"attune eval {run}", say("score it", "评分")),
             (tune, say("teach it to answer", "教它回答")),
         ]
+    elif recipe is not None and recipe.objective.name in _SCORING:
+        commands = [(f"attune eval {run}", say("score it", "评分"))]
+        if recipe.objective.name == "classify":
+            predict = f"attune predict {run} new.csv --output predictions.csv"
+            commands.append((predict, say("label new rows", "为新数据打标签")))
+        return _aligned(commands)
     else:
         commands = [(f"attune chat {run}", say("talk to it", "与它对话")), score]
     if recipe is None or recipe.adapter.name != "full":
         merge = f"attune merge {run} --output {run}-merged"
         commands.append((merge, say("one ordinary model folder", "合并为普通模型文件夹")))
+    return _aligned(commands)
+
+
+_SCORING = ("classify", "reward")
+"""Objectives whose models give scores instead of answers."""
+
+
+def _aligned(commands: list[tuple[str, str]]) -> list[str]:
     width = max(len(command) for command, _ in commands)
     return [say("Next:", "接下来："), *(f"  {command:<{width}}   {why}" for command, why in commands)]
 

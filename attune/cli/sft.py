@@ -48,7 +48,11 @@ Output = Annotated[
 Adapter = Annotated[
     str | None,
     typer.Option(
-        "--adapter", metavar="NAME", help=pick("Which weights learn: lora, full. | 训练方式：lora、full。")
+        "--adapter",
+        metavar="NAME",
+        help=pick(
+            "Which weights learn: {adapters}. See attune methods. | 训练方式：{adapters}。见 attune methods。"
+        ),
     ),
 ]
 Seed = Annotated[
@@ -74,7 +78,7 @@ def sft(
 
 
 def asked(
-    objective: str,
+    objective: str | dict[str, Any],
     words: list[str],
     model: str | None,
     data: list[str],
