@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from ..recipe.schema import Choice
+from .method import Method
 
+PAPER = ""
+TRAINS = "every weight | 全部权重"
 LEARNING_RATE = 1e-5
 MERGEABLE = False
 
 
-class Config(Choice):
+class Config(Method):
     """All weights. | 全部权重。"""
 
     name: Literal["full"] = "full"
+
+    @property
+    def trains_base(self) -> bool:
+        """All of it."""
+        return True
 
 
 def attach(model: Any, config: Config) -> Any:

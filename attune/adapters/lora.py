@@ -3,32 +3,30 @@
     y = x W^T + scaling * dropout(x) A^T B^T,   A [rank, in],  B [out, rank] zero at the start
     scaling = alpha / rank, or alpha / sqrt(rank) with rsLoRA
 
-Hu et al., arXiv 2106.09685, section 4.1; rank-stabilised scaling: Kalajdzievski, arXiv 2312.03732. Layers and
-file format are PEFT's; the arithmetic of the hot path is in ``fused.py``.
+Hu et al., arXiv 2106.09685, section 4.1; rank-stabilised scaling: Kalajdzievski, arXiv 2312.03732; a step size
+of its own for B (LoRA+): Hayou et al., arXiv 2402.12354. Layers and file format are PEFT's; the arithmetic of
+the hot path is in ``fused.py``, the starts other than zero in ``starts.py``.
 """
 
 # ruff: noqa: E501 (a help text holds both languages in one line)
 from __future__ import annotations
 
-import re
-import warnings
 from typing import Any, Literal
 
 from pydantic import Field
 
-from ..recipe import plugs
-from ..recipe.errors import RecipeError
-from ..recipe.messages import join, say
-from ..recipe.schema import Choice
+from . import starts, targets
+from .method import Method
 
+PAPER = "arXiv 2106.09685"
+TRAINS = "a low-rank correction of each matrix | 每个矩阵的低秩修正"
 LEARNING_RATE = 2e-4
 MERGEABLE = True
 
 
-class Config(Choice):
-    """Low-rank adaptation. | 低秩适配。"""
+class LowRank(Method):
+    """What LoRA and its kin have in common. | LoRA 及其变体的共同选项。"""
 
-    name: Literal["lora"] = "lora"
     rank: int = Field(16, ge=1)
     """Rank of the correction. | 低秩矩阵的秩。"""
     alpha: float | None = Field(None, gt=0)
@@ -37,8 +35,36 @@ class Config(Choice):
     """Dropout on the input of the correction. | 低秩支路输入的 dropout。"""
     target_modules: str | list[str] = "all-linear"
     """Which layers: all-linear (all but the head), a list of name endings, or a regular expression. | 作用的层：all-linear（除输出层外）、名称列表或正则。"""
+    modules_to_save: list[str] = Field([])
+    """Modules that learn whole and are saved with the adapter, by name endings (embed_tokens, lm_head, norm). | 整体参与训练并随适配器保存的模块（按名称结尾）。"""
+    train_tokens: list[str | int] = Field([])
+    """Tokens (text or id) whose embedding rows learn; a text that the vocabulary lacks becomes a new token. | 嵌入行参与训练的词（文本或编号）；词表中没有的文本成为新词。"""
+    lora_plus_ratio: float = Field(1.0, ge=1)
+    """Step size of B as a multiple of A's (LoRA+; 16 in its paper). | B 与 A 的学习率之比（LoRA+；论文取 16）。"""
+
+    @property
+    def trains_base(self) -> bool:
+        """Modules of the base learn, so that it must be kept in float32."""
+        return bool(self.modules_to_save)
+
+    @property
+    def tokens(self) -> tuple[str | int, ...]:
+        """As the person named them; the engine turns texts into ids."""
+        return tuple(self.train_tokens)
+
+    def rate_of(self, name: str) -> float:
+        """The step size of a parameter as a multiple of the run's."""
+        return self.lora_plus_ratio if ".lora_B." in name or ".lora_embedding_B." in name else 1.0
+
+
+class Config(LowRank):
+    """Low-rank adaptation. | 低秩适配。"""
+
+    name: Literal["lora"] = "lora"
     rslora: bool = False
     """Scale by alpha / sqrt(rank). | 按 alpha / sqrt(rank) 缩放。"""
+    start: Literal["zero", "pissa", "olora"] = "zero"
+    """Where A and B begin: B at zero; the principal singular vectors of the matrix (PiSSA); its QR factors (OLoRA). | A、B 的初值：B 为零；矩阵的主奇异向量（PiSSA）；QR 因子（OLoRA）。"""
 
 
 def attach(model: Any, config: Config) -> Any:
@@ -46,7 +72,15 @@ def attach(model: Any, config: Config) -> Any:
 
     Raises RecipeError where ``target_modules`` matches nothing, with the layers that exist.
     """
-    from peft import LoraConfig, get_peft_model
+    adapted = with_lora(model, config, use_rslora=config.rslora)
+    if config.start != "zero":
+        starts.begin(adapted, config.start)
+    return adapted
+
+
+def with_lora(model: Any, config: LowRank, **more: Any) -> Any:
+    """PEFT's LoRA with the common options and ``more`` of PEFT's own."""
+    from peft import LoraConfig
 
     alpha = config.alpha if config.alpha is not None else 2 * config.rank
     settings = LoraConfig(
@@ -54,63 +88,29 @@ def attach(model: Any, config: Config) -> Any:
         lora_alpha=alpha,
         lora_dropout=config.dropout,
         target_modules=config.target_modules,
-        use_rslora=config.rslora,
         task_type="CAUSAL_LM",
+        **whole_parts(model, config),
+        **more,
     )
-    _check_targets(model, config.target_modules)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # PEFT's deprecations are for its developers
-            return get_peft_model(model, settings)
-    except ValueError as error:
-        if "arget module" not in str(error):
-            raise
-        raise RecipeError(_no_layer(model, config.target_modules)) from None
+    return targets.attach_with_peft(model, settings, config.target_modules)
 
 
-def _check_targets(model: Any, wanted: str | list[str]) -> None:
-    """Every name must match a layer: PEFT is content when one of several does."""
-    if wanted == "all-linear":
-        return
-    names = [name for name, _ in model.named_modules() if name]
-    if isinstance(wanted, str):
-        try:
-            pattern = re.compile(wanted)
-        except re.error as error:
-            raise RecipeError(
-                say(
-                    "adapter.target_modules={got!r} is no regular expression ({reason}). "
-                    "Give one, a list of layers, or all-linear. Layers: {names}.",
-                    "adapter.target_modules={got!r} 不是正则表达式（{reason}）。请给出正则、层的列表或 all-linear。层：{names}。",
-                    got=wanted,
-                    reason=error,
-                    names=join(adaptable(model)),
-                )
-            ) from None
-        if not any(pattern.fullmatch(name) for name in names):
-            raise RecipeError(_no_layer(model, wanted))
-        return
-    missing = [end for end in wanted if not any(f".{name}".endswith(f".{end}") for name in names)]
-    if len(missing) == len(wanted):
-        raise RecipeError(_no_layer(model, wanted))
-    if missing:
-        raise RecipeError(
-            [plugs.unknown("adapter.target_modules", name, adaptable(model)) for name in missing]
-        )
+def whole_parts(model: Any, config: LowRank) -> dict[str, Any]:
+    """PEFT's words for what learns besides the low-rank matrices. Raises RecipeError for unknown modules."""
+    parts: dict[str, Any] = {}
+    if config.modules_to_save:
+        targets.check_modules(model, config.modules_to_save, "adapter.modules_to_save")
+        parts["modules_to_save"] = list(config.modules_to_save)
+    if config.train_tokens:
+        assert all(isinstance(token, int) for token in config.train_tokens), "texts are resolved before"
+        parts["trainable_token_indices"] = _token_rows(model, list(config.train_tokens))
+    return parts
 
 
-def _no_layer(model: Any, wanted: str | list[str]) -> str:
-    return say(
-        "adapter.target_modules={got!r} matches no layer of this model. Layers that can be adapted: {names}; or all-linear.",
-        "adapter.target_modules={got!r} 与该模型的任何层都不匹配。可用的层：{names}；或 all-linear。",
-        got=wanted,
-        names=join(adaptable(model)),
-    )
-
-
-def adaptable(model: Any) -> list[str]:
-    """Endings of the names of layers that hold one matrix, each once, sorted."""
-    kinds = ("Linear", "Conv1D")
-    return sorted(
-        {name.rpartition(".")[2] for name, layer in model.named_modules() if type(layer).__name__ in kinds}
-    )
+def _token_rows(model: Any, ids: list[Any]) -> Any:
+    """The rows in the embedding, and in a head of its own: PEFT ties the two where the model does."""
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    if head is None or head.weight is embedding.weight or model.config.get_text_config().tie_word_embeddings:
+        return ids
+    names = {id(module): name for name, module in model.named_modules()}
+    return {names[id(layer)].rpartition(".")[2]: ids for layer in (embedding, head)}

@@ -25,12 +25,16 @@ from ..recipe.errors import RunError
 from ..recipe.messages import join, say
 
 _WRITING = ".writing-"
+_COMPANION = "companion/"
+"""What a method keeps stands beside the moments under this name."""
 _FILES = frozenset({"weights.safetensors", "optimizer.safetensors", "state.json"})
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A checkpoint that was read and found intact. ``optimizer`` maps ``<parameter>/<moment>`` to tensors."""
+    """A checkpoint that was read and found intact. ``optimizer`` maps ``<parameter>/<moment>`` to tensors, and
+    ``companion/…`` to what the method keeps.
+    """
 
     path: Path
     state: dict[str, Any]
@@ -41,14 +45,27 @@ class Checkpoint:
     def step(self) -> int:
         return int(self.state["step"])
 
+    @property
+    def companion(self) -> dict[str, Tensor]:
+        """What the method kept."""
+        kept = {key: tensor for key, tensor in self.optimizer.items() if key.startswith(_COMPANION)}
+        return {key.removeprefix(_COMPANION): tensor for key, tensor in kept.items()}
+
 
 def trained(model: nn.Module) -> dict[str, nn.Parameter]:
     """The parameters that learn, by name; shared ones once."""
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
-def write(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> Path:
-    """Writes ``folder/step-<state.step>`` and returns it; what stood before stays untouched.
+def write(
+    folder: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    state: Mapping[str, Any],
+    companion: Mapping[str, Tensor] | None = None,
+) -> Path:
+    """Writes ``folder/step-<state.step>`` and returns it; what stood before stays untouched. ``companion``: what
+    the method keeps besides weights and moments.
 
     Raises OSError or SafetensorError (a full disk, say).
     """
@@ -61,7 +78,8 @@ def write(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, stat
         parameters = trained(model)
         weights = {name: parameter.detach().contiguous() for name, parameter in parameters.items()}
         save_file(weights, draft / "weights.safetensors")
-        save_file(_moments(parameters, optimizer), draft / "optimizer.safetensors")
+        kept = {f"{_COMPANION}{key}": tensor for key, tensor in (companion or {}).items()}
+        save_file(_moments(parameters, optimizer) | kept, draft / "optimizer.safetensors")
         _write_json(draft / "state.json", dict(state))
         _write_json(draft / "manifest.json", {file.name: _sha256(file) for file in sorted(draft.iterdir())})
         _flush(draft)

@@ -53,6 +53,8 @@ class StepEnd(Event):
     peak_memory_gib: float
     seconds: float
     seconds_left: float
+    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+    """What else the objective measures, such as the share of pairs in the right order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +64,26 @@ class EvalEnd(Event):
     kind: ClassVar[str] = "eval_end"
     step: int
     loss: float
-    perplexity: float
+    perplexity: float | None
+    """Where the loss is a likelihood."""
     num_learnt_tokens: int
     is_best: bool
+    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutEnd(Event):
+    """Answers to a step's prompts were sampled and scored; the step is counted from 1."""
+
+    kind: ClassVar[str] = "rollout_end"
+    step: int
+    num_answers: int
+    num_tokens: int
+    tokens_per_second: float
+    seconds: float
+    reward: float
+    samples: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    """A few of them, where it is time to look: prompt, answer, reference, reward, scores, finished."""
 
 
 @dataclass(frozen=True, slots=True)

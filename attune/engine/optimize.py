@@ -7,6 +7,7 @@ arXiv 1608.03983, equation 5. The step size is a pure function of the step: resu
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -15,18 +16,28 @@ from ..recipe.schema import Train
 from .checkpoint import trained
 
 
-def adamw(model: nn.Module, train: Train, learning_rate: float) -> torch.optim.AdamW:
-    """AdamW over the parameters that learn; vectors (norms, biases) are not decayed."""
-    parameters = list(trained(model).values())
-    matrices = [p for p in parameters if p.ndim >= 2]
-    vectors = [p for p in parameters if p.ndim < 2]
-    groups = [
-        {"params": matrices, "weight_decay": train.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
+def adamw(
+    model: nn.Module,
+    train: Train,
+    learning_rate: float,
+    rate_of: Callable[[str], float] = lambda name: 1.0,
+) -> torch.optim.AdamW:
+    """AdamW over the parameters that learn; vectors (norms, biases) are not decayed. ``rate_of`` gives the
+    step size of a parameter as a multiple of the run's; its group keeps it as ``rate``.
+    """
+    groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    for name, parameter in trained(model).items():
+        groups.setdefault((parameter.ndim < 2, rate_of(name)), []).append(parameter)
     return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
-        lr=learning_rate,
+        [
+            {
+                "params": groups[is_vector, rate],
+                "weight_decay": 0.0 if is_vector else train.weight_decay,
+                "lr": learning_rate * rate,
+                "rate": rate,
+            }
+            for is_vector, rate in sorted(groups)
+        ],
         betas=(train.adam_beta1, train.adam_beta2),
         eps=train.adam_epsilon,
         fused=True,

@@ -4,8 +4,10 @@ numbers that follow from them. ``plan`` looks at them without training.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -13,36 +15,44 @@ import torch
 from torch import nn
 from transformers import AttentionInterface
 
-from ..adapters import fused
 from ..data import pack
 from ..data import tokenizer as tokenizers
 from ..data.cache import Store
 from ..data.encode import Policy as EncodePolicy
-from ..data.examples import texts
+from ..data.examples import answers_of, texts
 from ..data.places import files_of
 from ..data.prepare import Prepared, prepare
+from ..data.sources import Stream
 from ..data.sources import load as load_sources
 from ..data.template import ChatTemplate
-from ..models import attention
-from ..models.load import is_config_file, load_config, load_tokenizer, load_weights, resolve_run
+from ..models import attention, quantize, tokens
+from ..models.folders import is_config_file
+from ..models.load import load_config, load_tokenizer, load_weights, resolve_run
+from ..models.merge import whole
 from ..models.policy import Policy
-from ..models.precision import DTYPES
 from ..recipe import plugs
 from ..recipe.errors import AttuneError, DataError, RecipeError
 from ..recipe.messages import join, say
-from ..recipe.schema import Recipe, Source
+from ..recipe.schema import Data, Recipe, Source
+from . import scoring
+from .attach import attach, base_dtype, method_of
 from .estimate import checkpointing_needed
 from .events import Listener, Progress
+from .reference import arranged
 from .step import Micro
 
 DEFAULT_LENGTH = 2048
 DEFAULT_MICRO_TOKENS = 4096
+_LOOKED_AT = 200
+"""Rows that tell whether the data has reasoning."""
 
 
 def open_model(recipe: Recipe) -> tuple[Recipe, Any, ChatTemplate | None, Any, list[tuple[str, str]]]:
     """The configuration, tokenizer and template, without any weight. A run folder stands for its result."""
     notices: list[tuple[str, str]] = []
     check_data_places(recipe)
+    if method_of(recipe).is_quantized:
+        quantize.need_bitsandbytes()
     config = load_config(recipe.model)
     try:
         tokenizer = load_tokenizer(recipe.model)
@@ -73,18 +83,24 @@ def open_model(recipe: Recipe) -> tuple[Recipe, Any, ChatTemplate | None, Any, l
                 m=vocab_size,
             )
         )
+    if new := tokens.add(tokenizer, method_of(recipe).tokens):
+        text = say("New tokens: {new}.", "新增的词：{new}。", new=join(new))
+        notices.append(("info", text))
     template = None
     if needs_template(recipe):
-        template = ChatTemplate.load(tokenizer, recipe.model.template)
+        kind = plugs.find("objectives", recipe.objective.name).EXAMPLES
+        template = ChatTemplate.load(
+            tokenizer, recipe.model.template, reasoning=has_reasoning(recipe.data, kind)
+        )
         if template.notice:
             notices.append(("warning", template.notice))
     return recipe, tokenizer, template, config, notices
 
 
-def resolve_model(recipe: Recipe) -> Recipe:
-    """A finished run named as the base model stands for its result."""
-    model = recipe.model.model_copy(update={"path": resolve_run(recipe.model.path)})
-    return recipe.model_copy(update={"model": model})
+def resolve_model(recipe: Recipe, listeners: tuple[Listener, ...] = ()) -> Recipe:
+    """A finished run named as the base model stands for its result; an adapter is merged into its base."""
+    path = whole(resolve_run(recipe.model.path), _progress(listeners))
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"path": path})})
 
 
 def check_data_places(recipe: Recipe) -> None:
@@ -107,14 +123,23 @@ def _place_problems(source: Source, kind: str) -> list[str]:
 
 
 def needs_template(recipe: Recipe) -> bool:
-    """Plain text has no turns."""
-    return bool(plugs.find("objectives", recipe.objective.name).EXAMPLES != "text")
+    """Plain texts and labelled inputs have no turns."""
+    return plugs.find("objectives", recipe.objective.name).EXAMPLES not in ("text", "labelled")
 
 
-def encode_policy(recipe: Recipe, config: Any) -> EncodePolicy:
-    """The encoding choices, with the model's window filled in."""
-    data = recipe.data
+def has_reasoning(data: Data, kind: str) -> bool:
+    """Whether the first answers of the data carry reasoning: the prompt of a template that can think leaves
+    that to the model only where it is learnt.
+    """
+    first = itertools.islice(Stream(data.train, kind), _LOOKED_AT)
+    turns = (turn for row in first if row.example for answer in answers_of(row.example) for turn in answer)
+    return any("reasoning_content" in turn.extra or "thinking" in turn.extra for turn in turns)
+
+
+def encode_policy(data: Data, config: Any, virtual_tokens: int = 0) -> EncodePolicy:
+    """The encoding choices, with the model's window filled in, of which ``virtual_tokens`` are taken."""
     window = getattr(config.get_text_config(), "max_position_embeddings", None)
+    window = _without_virtual(window, virtual_tokens) if window else None
     if window and data.max_length is not None and data.max_length > window:
         raise RecipeError(
             say(
@@ -133,6 +158,23 @@ def encode_policy(recipe: Recipe, config: Any) -> EncodePolicy:
     )
 
 
+def _without_virtual(window: int, virtual: int) -> int:
+    """What virtual tokens leave of the window."""
+    if virtual + 8 > window:
+        raise RecipeError(
+            say(
+                "adapter.num_virtual_tokens={got} leaves no room in the model's window of {window} tokens. "
+                "Give at most {most}.",
+                "adapter.num_virtual_tokens={got} 占满了模型 {window} 个 token 的窗口。"
+                "请给出不超过 {most} 的值。",
+                got=virtual,
+                window=window,
+                most=max(1, window // 2),
+            )
+        )
+    return window - virtual
+
+
 def prepare_data(
     recipe: Recipe,
     tokenizer: Any,
@@ -140,30 +182,31 @@ def prepare_data(
     config: Any,
     listeners: tuple[Listener, ...],
 ) -> Prepared:
-    """Encoded data of the recipe."""
+    """Encoded data of the recipe; what it decides about the model is written into ``config``."""
     kind = plugs.find("objectives", recipe.objective.name).EXAMPLES
-    return prepare(
-        recipe.data,
-        kind,
-        tokenizer,
-        template,
-        encode_policy(recipe, config),
-        recipe.train.seed,
-        _progress(listeners),
-    )
+    policy = encode_policy(recipe.data, config, method_of(recipe).virtual_tokens)
+    policy = replace(policy, task=getattr(recipe.objective, "task", policy.task))
+    told = _progress(listeners)
+    data = prepare(recipe.data, kind, tokenizer, template, policy, recipe.train.seed, told)
+    scoring.describe(recipe, config, tokenizer, data)
+    return arranged(recipe, data, policy.max_length)
 
 
-def build_policy(recipe: Recipe, config: Any, precision: str, device: torch.device) -> Policy:
+def build_policy(recipe: Recipe, tokenizer: Any, config: Any, precision: str, device: torch.device) -> Policy:
     """The model with its adapter, as the engine sees it."""
-    adapter = plugs.find("adapters", recipe.adapter.name)
     seed = recipe.train.seed
-    dtype = torch.float32 if recipe.adapter.name == "full" else DTYPES[precision]
-    model = load_weights(recipe.model, config, dtype, device, seed)
+    model = load_weights(
+        recipe.model,
+        config,
+        base_dtype(recipe, precision),
+        device,
+        seed,
+        quantized=method_of(recipe).is_quantized,
+        scores=scoring.needs_scores(recipe),
+    )
     # A fixed seed at this place makes the adapter's start independent of whatever was drawn before.
     torch.manual_seed(seed)
-    model = adapter.attach(model, recipe.adapter)
-    fused.fuse(model)
-    return Policy(model, packing=recipe.train.packing == "auto")
+    return Policy(attach(recipe, model, tokenizer), packing=recipe.train.packing == "auto")
 
 
 def count_steps(recipe: Recipe, num_examples: int) -> tuple[int, int]:
@@ -180,10 +223,11 @@ def micro_tokens(recipe: Recipe, store: Store) -> int:
 
 
 def peak_learning_rate(recipe: Recipe, adapter: ModuleType, objective: ModuleType) -> float:
-    """As asked; else what the objective or the adapter knows to work."""
+    """As asked; else what the objective knows to work, or its share of what the adapter does."""
     if recipe.train.learning_rate is not None:
         return recipe.train.learning_rate
-    return float(getattr(objective, "LEARNING_RATE", adapter.LEARNING_RATE))
+    usual = adapter.LEARNING_RATE * getattr(objective, "LEARNING_RATE_SHARE", 1.0)
+    return float(getattr(objective, "LEARNING_RATE", usual))
 
 
 def without_held_out(recipe: Recipe, data: Prepared) -> list[tuple[str, str]]:

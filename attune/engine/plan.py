@@ -15,15 +15,18 @@ from typing import Any
 
 import torch
 
+from ..adapters.method import Method
 from ..data import pack
 from ..data.cache import Store
-from ..models import memory
+from ..models import memory, quantize
 from ..models.policy import Policy
 from ..models.precision import DTYPES, resolve
 from ..recipe import load as recipes
 from ..recipe import plugs
+from ..recipe.errors import RecipeError
 from ..recipe.messages import say
 from ..recipe.schema import Recipe
+from .attach import attach, base_dtype, method_of
 from .estimate import Shape
 from .parts import count_steps, micro_tokens, open_model, peak_learning_rate, prepare_data, resolve_model
 
@@ -135,11 +138,11 @@ def _plan(recipe: Recipe) -> Plan:
     precision = resolve(recipe.train.precision, device)
     adapter = plugs.find("adapters", recipe.adapter.name)
     objective = plugs.find("objectives", recipe.objective.name)
-    total, trained = _parameters(recipe, config)
+    total, trained = _parameters(recipe, tokenizer, config)
     num_steps, eval_steps = count_steps(recipe, len(data.train))
     most = micro_tokens(recipe, data.train)
     typical = _typical_step(data.train, recipe, most)
-    a_step = _seconds_a_step(recipe, config, precision, device, data.train, typical)
+    a_step = _seconds_a_step(recipe, tokenizer, config, precision, device, data.train, typical)
     tokens = int(data.train.lengths.sum())
     an_epoch = pack.steps_per_epoch(len(data.train), recipe.train.global_batch_size)
     seconds = a_step * num_steps
@@ -159,9 +162,17 @@ def _plan(recipe: Recipe) -> Plan:
         learning_rate=peak_learning_rate(recipe, adapter, objective),
         precision=precision,
         device=str(device),
-        peak_memory_gib=_peak_gib(
-            recipe, config, precision, total, trained, min(most, max(sum(row) for row in typical))
-        ),
+        peak_memory_gib=_LIBRARIES_GIB
+        + peak_bytes(
+            method_of(recipe),
+            config,
+            precision,
+            total,
+            trained,
+            _num_at_once(recipe, typical, most),
+            checkpointing=recipe.train.activation_checkpointing == "on",
+        )
+        / memory.GIB,
         available_memory_gib=memory.available_gib(device),
         seconds=seconds,
         tokens_per_second=tokens / an_epoch / a_step,
@@ -169,21 +180,21 @@ def _plan(recipe: Recipe) -> Plan:
     )
 
 
-def _parameters(recipe: Recipe, config: Any) -> tuple[int, int]:
+def _parameters(recipe: Recipe, tokenizer: Any, config: Any) -> tuple[int, int]:
     """Parameters in all and those that learn, from a model that has shapes and no numbers."""
-    model = _on_meta(recipe, config)
+    model = _on_meta(recipe, tokenizer, config)
     counts = [(p.numel(), p.requires_grad) for p in model.parameters()]
     return sum(n for n, _ in counts), sum(n for n, learns in counts if learns)
 
 
-def _on_meta(recipe: Recipe, config: Any) -> Any:
+def _on_meta(recipe: Recipe, tokenizer: Any, config: Any) -> Any:
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(
             copy.deepcopy(config), trust_remote_code=recipe.model.trust_remote_code
         )
-        return plugs.find("adapters", recipe.adapter.name).attach(model, recipe.adapter)
+        return attach(recipe, model, tokenizer)
 
 
 def _typical_step(store: Store, recipe: Recipe, most: int) -> list[list[int]]:
@@ -198,21 +209,30 @@ def _typical_step(store: Store, recipe: Recipe, most: int) -> list[list[int]]:
 
 
 def _seconds_a_step(
-    recipe: Recipe, config: Any, precision: str, device: torch.device, store: Store, typical: list[list[int]]
+    recipe: Recipe,
+    tokenizer: Any,
+    config: Any,
+    precision: str,
+    device: torch.device,
+    store: Store,
+    typical: list[list[int]],
 ) -> float:
     """Measured on one and two layers of random weights, extended to all layers."""
     examples = pack.step_examples(0, len(store), recipe.train.global_batch_size, recipe.train.seed)
     scale = sum(map(sum, typical)) / max(1, int(store.lengths[examples].sum()))
     rows = pack.packs(examples, [int(store.lengths[i]) for i in examples], max(map(sum, typical)))
     times = [
-        _measured(_shallow(recipe, config, precision, device, depth), store, rows[0]) for depth in (1, 2)
+        _measured(_shallow(recipe, tokenizer, config, precision, device, depth), store, rows[0])
+        for depth in (1, 2)
     ]
     share = sum(int(store.lengths[i]) for i in examples) / max(1, sum(int(store.lengths[i]) for i in rows[0]))
     layers = int(config.get_text_config().num_hidden_layers)
     return (times[0] + max(0.0, times[1] - times[0]) * (layers - 1)) * share * scale
 
 
-def _shallow(recipe: Recipe, config: Any, precision: str, device: torch.device, depth: int) -> Policy:
+def _shallow(
+    recipe: Recipe, tokenizer: Any, config: Any, precision: str, device: torch.device, depth: int
+) -> Policy:
     from transformers import AutoModelForCausalLM
 
     small = copy.deepcopy(config)
@@ -220,11 +240,15 @@ def _shallow(recipe: Recipe, config: Any, precision: str, device: torch.device, 
     text.num_hidden_layers = depth
     if getattr(text, "layer_types", None):
         text.layer_types = text.layer_types[:depth]
-    dtype = torch.float32 if recipe.adapter.name == "full" else DTYPES[precision]
+    dtype = base_dtype(recipe, precision)
     model = AutoModelForCausalLM.from_config(small, trust_remote_code=recipe.model.trust_remote_code)
-    model = plugs.find("adapters", recipe.adapter.name).attach(
-        model.to(device=device, dtype=dtype), recipe.adapter
-    )
+    model = model.to(device=device, dtype=dtype)
+    try:
+        model = attach(recipe, model, tokenizer)
+    except RecipeError:
+        # The whole model took the method: it names layers that so few do not have. It is timed as if all
+        # weights learnt, which is no faster.
+        model.requires_grad_(True)
     return Policy(model, packing=recipe.train.packing == "auto")
 
 
@@ -249,18 +273,34 @@ def _timed(once: Callable[[], None]) -> float:
     return time.perf_counter() - begun
 
 
-def _peak_gib(
-    recipe: Recipe, config: Any, precision: str, total: int, trained: int, num_tokens: int
+def _num_at_once(recipe: Recipe, typical: list[list[int]], most: int) -> int:
+    """Tokens of the largest pass, virtual ones included."""
+    virtual = method_of(recipe).virtual_tokens
+    return max(min(most, sum(row)) + virtual * len(row) for row in typical)
+
+
+def peak_bytes(
+    method: Method,
+    config: Any,
+    precision: str,
+    total: int,
+    trained: int,
+    num_tokens: int,
+    *,
+    checkpointing: bool = False,
 ) -> float:
-    """Weights, gradients, the two moments, activations of a pass, and what the libraries hold."""
-    size = 2 if precision == "bf16" else 4
-    is_full = recipe.adapter.name == "full"
-    weights = total * (4 if is_full else size)
+    """Weights, gradients, the two moments, and activations of a pass of ``num_tokens``."""
+    size = DTYPES[precision].itemsize
+    shape = Shape.of(config)
+    # What an adapter learns is in float32 whatever the base is in.
+    frozen = 0 if method.trains_base else total - trained
+    weights = float((total - frozen) * 4 + frozen * size)
+    if method.is_quantized:
+        weights -= shape.matrix_parameters() * (size - quantize.BYTES_A_WEIGHT)
     states = trained * 12
-    checkpointing = recipe.train.activation_checkpointing == "on"
-    activations = Shape.of(config).activation_bytes(num_tokens, size, checkpointing=checkpointing)
+    activations = shape.activation_bytes(num_tokens, size, checkpointing=checkpointing)
     chunks = 3 * 24 * 2**20
-    return _LIBRARIES_GIB + (weights + states + activations + chunks) / memory.GIB
+    return weights + states + activations + chunks
 
 
 def _clock(seconds: float) -> str:

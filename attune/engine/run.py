@@ -3,7 +3,9 @@
 recipe.yaml     the recipe in full           metrics.jsonl   one event a line
 run.json        state and summary            rejected.jsonl  rows that could not be used
 held_out.jsonl  what it is evaluated on      checkpoints/    to go on from
+samples.jsonl   answers that were sampled
 final/          the result                   report.html     the picture of it all
+merged/         the result as a whole model, where another run began with it
 """
 
 from __future__ import annotations
@@ -36,10 +38,11 @@ _FILES = (
     "metrics.jsonl",
     "rejected.jsonl",
     "held_out.jsonl",
+    "samples.jsonl",
     "report.html",
     "scores.json",
 )
-_FOLDERS = ("checkpoints", "final", "evals", "tensorboard")
+_FOLDERS = ("checkpoints", "final", "merged", "evals", "tensorboard")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,10 @@ class RunFolder:
     @property
     def final(self) -> Path:
         return self.path / "final"
+
+    @property
+    def samples(self) -> Path:
+        return self.path / "samples.jsonl"
 
     def state(self) -> dict[str, Any] | None:
         """What run.json says, or None where there is no run (or run.json is unreadable)."""
@@ -76,9 +83,11 @@ class RunFolder:
 
     def truncate_metrics(self, step: int) -> None:
         """Forgets what was logged after ``step``: those steps will be done again."""
-        path = self.path / "metrics.jsonl"
-        if not path.is_file():
-            return
+        for path in (self.path / "metrics.jsonl", self.samples):
+            if path.is_file():
+                self._truncate(path, step)
+
+    def _truncate(self, path: Path, step: int) -> None:
         kept = []
         for line in path.read_text(encoding="utf-8").split("\n"):
             try:

@@ -21,13 +21,15 @@ from ..models import memory
 from ..models.fingerprint import fingerprint
 from ..models.policy import Policy
 from ..models.precision import resolve
+from ..models.quantize import num_weights
 from ..recipe import load as recipes
 from ..recipe import plugs
 from ..recipe.errors import RecipeError
 from ..recipe.messages import say
-from ..recipe.schema import Recipe
-from . import parts
+from ..recipe.schema import Choice, Recipe
+from . import parts, scoring
 from .events import Listener, RunEnded
+from .reference import add_reference
 from .run import (
     RunFolder,
     changed_files,
@@ -68,11 +70,16 @@ class Setup:
         return self.micro.rank == 0
 
     @property
+    def settled(self) -> Choice:
+        """The objective's options, with what the data decides."""
+        return scoring.settled(self.recipe, self.data)
+
+    @property
     def numbers(self) -> dict[str, int]:
         """Parameters in all and those that learn."""
         parameters = list(self.policy.parameters())
         return {
-            "num_parameters": sum(p.numel() for p in parameters),
+            "num_parameters": sum(map(num_weights, parameters)),
             "num_trained_parameters": sum(p.numel() for p in parameters if p.requires_grad),
         }
 
@@ -111,6 +118,7 @@ class Setup:
             "learning_rate": self.learning_rate,
             "precision": self.precision,
             "layout": "packed" if self.policy.packs else f"padded: {self.policy.reason}",
+            **({} if self.data.labels is None else {"labels": self.data.labels.as_dict()}),
             **self.numbers,
             **more,
         }
@@ -125,13 +133,14 @@ def set_up(
     accept_changes: bool,
 ) -> Setup | dict[str, Any]:
     """Prepares a run, or returns run.json of the finished run that stands in its place."""
-    recipe = parts.resolve_model(recipe)
-    if recipe.output is None:
-        recipe = recipe.model_copy(update={"output": recipes.default_output(recipe)})
-    folder = RunFolder(Path(recipe.output or ""))
     accelerator, device = start_processes()
     is_main = accelerator is None or accelerator.is_main_process
     listeners = listeners if is_main else ()
+    with contextlib.nullcontext() if accelerator is None else accelerator.main_process_first():
+        recipe = parts.resolve_model(recipe, listeners)
+    if recipe.output is None:
+        recipe = recipe.model_copy(update={"output": recipes.default_output(recipe)})
+    folder = RunFolder(Path(recipe.output or ""))
     if is_main:
         stack.enter_context(folder.lock())
     state = None if fresh else folder.state()
@@ -155,7 +164,7 @@ def set_up(
     objective = plugs.find("objectives", recipe.objective.name)
     adapter = plugs.find("adapters", recipe.adapter.name)
     precision = _precision(recipe, state or {}, accelerator, device)
-    policy = parts.build_policy(recipe, config, precision, device)
+    policy = parts.build_policy(recipe, tokenizer, config, precision, device)
     num_steps, eval_steps = parts.count_steps(recipe, len(data.train))
     rank = accelerator.process_index if accelerator else 0
     size = parts.micro_tokens(recipe, data.train)
@@ -168,6 +177,7 @@ def set_up(
         parts.peak_learning_rate(recipe, adapter, objective), num_steps, eval_steps, micro, model_digest,
         listeners, notices, started=str((state or {}).get("started") or _now()),
     )  # fmt: skip
+    add_reference(setup)
     if is_main:
         _open_folder(setup, fresh=fresh)
     setup.wait_for_everyone()

@@ -7,20 +7,26 @@ import math
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 
 from ..data import pack
+from ..data.cache import Store
 from ..models import memory
 from ..models.save import save
 from ..recipe.errors import Interrupted, RunError
 from ..recipe.messages import say
 from ..recipe.schema import Recipe
 from . import checkpoint, events, optimize, step
+from .attach import companion_of, method_of
+from .conjugate import TrustRegion
 from .events import Bus, EvalEnd, Listener, Notice, RunEnded, RunStarted, Saved, StepEnd
+from .feed import Feed, Stored
+from .online import Sampled
 from .setup import Setup, set_up
 from .trackers import trackers
 
@@ -48,6 +54,8 @@ class Progress:
     last_loss: float | None = None
     seconds: float = 0.0
     num_tokens: int = 0
+    kept: dict[str, float] = field(default_factory=dict)
+    """What the feed remembers."""
 
     def as_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}
@@ -95,7 +103,12 @@ class _Loop:
         self.recipe = setup.recipe
         self.settings = setup.recipe.train
         self.policy = setup.policy
-        self.optimizer = optimize.adamw(self.policy, self.settings, setup.learning_rate)
+        self.feed: Feed = Sampled(setup) if setup.objective.EXAMPLES == "prompt" else Stored(setup)
+        bounded = getattr(setup.objective, "TRUST_REGION", False)
+        self.trust_region = TrustRegion(setup) if bounded else None
+        rate_of = method_of(self.recipe).rate_of
+        self.optimizer = optimize.adamw(self.policy, self.settings, setup.learning_rate, rate_of)
+        self.companion = companion_of(self.recipe, self.policy, setup.num_steps)
         self.progress = self._resume()
         self.saved_step = self.progress.step
         self.saved_at = time.monotonic()
@@ -141,6 +154,8 @@ class _Loop:
         setup.notices += [("warning", sentence) for sentence in damaged]
         if found is not None:
             checkpoint.restore(found, self.policy, self.optimizer)
+            if self.companion is not None:
+                self.companion.restore(found.companion)
         elif damaged:
             text = say("No checkpoint is intact: starting over.", "没有完好的检查点：从头开始。")
             setup.notices.append(("warning", text))
@@ -151,24 +166,17 @@ class _Loop:
 
     def _one_step(self) -> None:
         setup, settings, at = self.setup, self.settings, self.progress.step
-        store = setup.data.train
         begun = time.monotonic()
         step.seed(settings.seed, at, setup.micro.rank)
-        examples = pack.step_examples(at, len(store), settings.global_batch_size, settings.seed)
-        with setup.autocast():
-            outcome = step.accumulate(
-                self.policy,
-                store,
-                examples,
-                setup.micro,
-                setup.objective,
-                self.recipe.objective,
-                setup.accelerator,
-            )
         rate = optimize.learning_rate_at(at, setup.num_steps, setup.learning_rate, settings)
-        step.move(self.policy, self.optimizer, rate, settings.max_grad_norm, outcome.grad_norm)
-        seconds = time.monotonic() - begun
         done = self.progress
+        outcome = step.merged(
+            [
+                self._update(store, examples, rate)
+                for store, examples in self.feed.parts(at, done.kept, self.bus)
+            ]
+        )
+        seconds = time.monotonic() - begun
         done.step += 1
         done.seconds += seconds
         done.num_tokens += outcome.num_tokens
@@ -177,7 +185,7 @@ class _Loop:
             StepEnd(
                 step=done.step,
                 num_steps=setup.num_steps,
-                epoch=done.step / pack.steps_per_epoch(len(store), settings.global_batch_size),
+                epoch=done.step / pack.steps_per_epoch(len(setup.data.train), settings.global_batch_size),
                 loss=outcome.loss,
                 learning_rate=rate,
                 grad_norm=outcome.grad_norm,
@@ -187,31 +195,43 @@ class _Loop:
                 peak_memory_gib=memory.peak_gib(setup.device),
                 seconds=seconds,
                 seconds_left=(setup.num_steps - done.step) * done.seconds / done.step,
+                metrics={**outcome.metrics, **self.feed.metrics()},
             )
         )
+
+    def _update(self, store: Store, examples: Sequence[int], rate: float) -> step.Outcome:
+        """One move of the optimizer."""
+        setup, companion = self.setup, self.companion
+        with setup.autocast():
+            if self.trust_region is not None:
+                return self.trust_region.update(store, examples)
+            outcome = step.accumulate(
+                self.policy,
+                store,
+                examples,
+                setup.micro,
+                setup.objective,
+                setup.settled,
+                setup.accelerator,
+                None if companion is None else companion.penalty,
+            )
+        after = None if companion is None else partial(companion.after_step, self.progress.step + 1)
+        norm = outcome.grad_norm
+        step.move(self.policy, self.optimizer, rate, self.settings.max_grad_norm, norm, after)
+        return outcome
 
     def _tell_evaluation(self, done: int, total: int) -> None:
         self.bus(events.Progress(say("held-out evaluation", "留出评测"), done, total))
 
     def _evaluate(self) -> None:
-        setup, done = self.setup, self.progress
-        with setup.autocast():
-            loss, count = step.held_out_loss(
-                self.policy,
-                setup.data.held_out,
-                setup.micro,
-                setup.objective,
-                self.recipe.objective,
-                setup.accelerator,
-                self._tell_evaluation,
-            )
-        done.last_held_out_loss = loss
+        done, found = self.progress, self.feed.evaluate(self._tell_evaluation)
+        loss = done.last_held_out_loss = found.loss
         # A loss that is no number is never the best, and the first number after it is.
         is_best = math.isfinite(loss) and (done.best_loss is None or loss < done.best_loss)
         done.evaluations_since_best = 0 if is_best else done.evaluations_since_best + 1
         if is_best:
             done.best_loss, done.best_step = loss, done.step
-        self.bus(EvalEnd(done.step, loss, math.exp(min(loss, 700.0)), count, is_best))
+        self.bus(EvalEnd(done.step, loss, found.perplexity, found.count, is_best, found.metrics))
         if is_best and self.settings.final == "best":
             self._save()
 
@@ -226,7 +246,11 @@ class _Loop:
         begun = time.monotonic()
         best = self.progress.best_step if self.settings.final == "best" else None
         place = checkpoint.write(
-            self.setup.folder.checkpoints, self.policy, self.optimizer, self.progress.as_dict()
+            self.setup.folder.checkpoints,
+            self.policy,
+            self.optimizer,
+            self.progress.as_dict(),
+            None if self.companion is None else self.companion.state(),
         )
         checkpoint.prune(
             self.setup.folder.checkpoints, self.settings.keep_checkpoints, self.progress.step, best
@@ -283,7 +307,7 @@ class _Loop:
         done = self.progress
         if self.settings.final == "best" or done.best_loss is None or done.last_held_out_loss is None:
             return
-        if done.last_held_out_loss > 1.05 * done.best_loss:
+        if done.best_loss > 0 and done.last_held_out_loss > 1.05 * done.best_loss:
             text = say(
                 "The held-out loss was lowest at step {best} ({low:.3f}) and is {last:.3f} now: the model "
                 "begins to learn the rows by heart. train.final=best keeps the best, fewer train.epochs "

@@ -7,20 +7,21 @@ import json
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ..data.durable import write_json
-from ..data.examples import Message, Text
+from ..data.examples import Message, inputs_of, texts
 from ..models.load import Loaded, load_config, load_for_inference, resolve_run
 from ..recipe import plugs
 from ..recipe.errors import RunError
 from ..recipe.load import load as load_recipe
 from ..recipe.messages import say
 from ..recipe.schema import Generation, Model, Recipe
-from . import compare
+from . import compare, preferences, scored
+from .judges import Judge
 from .metrics import Interval
 from .questions import Question, Questions, held_out, read
 from .runs import is_run, read_record, read_scores
@@ -49,6 +50,8 @@ class Evaluation:
     rows: list[dict[str, Any]]
     """``path``, ``row``, ``prompt``, ``reference``; ``predictions`` and ``scores`` have an entry a model."""
     notes: list[str]
+    figures: dict[str, Any]
+    """What pictures are drawn of: a confusion matrix, a reliability diagram."""
     date: str
     seconds: float
     path: Path | None = None
@@ -72,13 +75,17 @@ def evaluate(
     against: str | Path | None = None,
     generation: Generation | None = None,
     limit: int | None = None,
+    judge: Judge | None = None,
     on_progress: Progress | None = None,
 ) -> Evaluation:
-    """Loss, perplexity, exact match, ROUGE-L, length and share of cut answers, each with a 95% interval.
+    """Of a model that answers loss, perplexity, exact match, ROUGE-L, length and share of cut answers; of one
+    that gives scores accuracy, F1, AUC, calibration, correlation or the order of pairs (``scored.py``). Each
+    with a 95% interval.
 
     ``run``: a run folder, a model or adapter folder, or a hub id. ``data``: files (default: the rows that the
     run held out). ``against``: ``"base"``, or another run, folder or id, scored on the same rows.
     ``generation``: default as in the run's recipe, else greedy. ``limit``: a seeded sample of so many rows.
+    ``judge`` compares the two models' answers: win rate, and divergence (``preferences.py``).
 
     The evaluation of a run is written to ``<run>/evals/`` and summarised in ``<run>/scores.json``.
     Raises AttuneError: DataError, ModelError or RunError.
@@ -90,14 +97,14 @@ def evaluate(
     recipe = _recipe(folder)
     generation = generation or (recipe.generation if recipe else Generation())
     system = recipe.data.system if recipe else None
-    questions = read(held_out(run) if data is None else _paths(data), _kind(recipe), system, limit)
+    sources = held_out(run) if data is None else _paths(data)
+    kind = scored.kind_of(run)
+    questions = read(sources, kind or _kind(recipe), system, limit)
     names = [_name(run)] if against is None else _distinct(run, against)
-    scored, paths = _scored(run, against, questions.rows, generation, tell)
-    notes = list(dict.fromkeys([*questions.notes, *(note for one in scored for note in one.notes)]))
-    gaps = None
-    if against is not None:
-        gaps = _as_dicts(compare.differences(scored[0].scores, scored[1].scores))
-        notes += _incomparable(scored)
+    if kind is None:
+        outcome = _of_answers(run, against, questions.rows, generation, judge, tell)
+    else:
+        outcome = _of_scores(kind, run, against, questions.rows, recipe, tell)
     result = Evaluation(
         run=run,
         data=questions.name,
@@ -106,16 +113,79 @@ def evaluate(
         rejected=questions.rejected,
         generation=generation.model_dump(),
         models=[
-            {"name": name, "path": path, "scores": _as_dicts(compare.intervals(one.scores))}
-            for name, path, one in zip(names, paths, scored, strict=True)
+            {"name": name, "path": path, "scores": _as_dicts(scores)}
+            for name, path, scores in zip(names, outcome.paths, outcome.scores, strict=True)
         ],
-        differences=gaps,
-        rows=[_row(place, question, scored) for place, question in enumerate(questions.rows)],
-        notes=notes,
+        differences=None if outcome.differences is None else _as_dicts(outcome.differences),
+        rows=[
+            {**_row(question), **found}
+            for question, found in zip(questions.rows, outcome.rows, strict=True)
+        ],
+        notes=list(dict.fromkeys([*questions.notes, *outcome.notes])),
+        figures=outcome.figures,
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         seconds=round(time.monotonic() - started, 1),
     )
     return result if folder is None else _written(result, folder, questions)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What the models gave: where they lie, their scores, the difference, and what is told of each row."""
+
+    paths: list[str]
+    scores: list[dict[str, Interval]]
+    differences: dict[str, Interval] | None
+    rows: list[dict[str, Any]]
+    notes: list[str]
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+def _of_answers(
+    run: str,
+    against: str | None,
+    rows: Sequence[Question],
+    generation: Generation,
+    judge: Judge | None,
+    tell: Progress,
+) -> _Outcome:
+    found, paths = _scored(run, against, rows, generation, judge, tell)
+    notes = [note for one in found for note in one.notes]
+    gaps = None
+    if against is not None:
+        gaps = compare.differences(found[0].scores, found[1].scores)
+        notes += _incomparable(found)
+    told = [
+        {"predictions": [one.answers[at] for one in found], "scores": [one.scores[at] for one in found]}
+        for at in range(len(rows))
+    ]
+    return _Outcome(paths, [compare.intervals(one.scores) for one in found], gaps, told, notes)
+
+
+def _of_scores(
+    kind: scored.Kind,
+    run: str,
+    against: str | None,
+    rows: Sequence[Question],
+    recipe: Recipe | None,
+    tell: Progress,
+) -> _Outcome:
+    if against is not None and (against == BASE or scored.kind_of(against) != kind):
+        raise RunError(
+            say(
+                "{run} gives scores, and {against} gives none of that kind: there is nothing to compare. Name "
+                "another run of the same objective: --against <run>.",
+                "{run} 输出分数，而 {against} 不输出同类分数，无法比较。请指明同类的另一个运行：--against <运行>。",
+                run=run,
+                against=against,
+            )
+        )
+    places = [run] if against is None else [run, against]
+    measured = scored.measure(kind, places, rows, recipe, tell)
+    paths = [resolve_run(place) for place in places]
+    return _Outcome(
+        paths, measured.scores, measured.differences, measured.rows, measured.notes, measured.figures
+    )
 
 
 def _paths(data: str | Path | Sequence[str | Path]) -> list[str]:
@@ -135,11 +205,8 @@ def _recipe(folder: Path | None) -> Recipe | None:
     return load_recipe(folder / "recipe.yaml")
 
 
-def _kind(recipe: Recipe | None) -> Literal["text", "conversation"]:
-    if recipe is None:
-        return "conversation"
-    kind: Literal["text", "conversation"] = plugs.find("objectives", recipe.objective.name).EXAMPLES
-    return kind
+def _kind(recipe: Recipe | None) -> str:
+    return "conversation" if recipe is None else str(plugs.find("objectives", recipe.objective.name).EXAMPLES)
 
 
 def _name(place: str) -> str:
@@ -153,15 +220,26 @@ def _distinct(run: str, against: str) -> list[str]:
 
 
 def _scored(
-    run: str, against: str | None, rows: Sequence[Question], generation: Generation, tell: Progress
+    run: str,
+    against: str | None,
+    rows: Sequence[Question],
+    generation: Generation,
+    judge: Judge | None,
+    tell: Progress,
 ) -> tuple[list[Scored], list[str]]:
     """Both models, one after the other, so that only one is in memory; and where they lie."""
     if against not in (None, BASE):
         _must_be_a_model(against)
+    if judge is not None and against is None:
+        raise RunError(_nobody_to_beat())
     loaded = load_for_inference(run)
-    scored, paths = [score(loaded, rows, generation, tell)], [loaded.path]
+    first, path = score(loaded, rows, generation, tell), loaded.path
+    ranked = preferences.ranked_logps(loaded, rows, tell)
     if against is None:
-        return scored, paths
+        with loaded.model.disable_adapter() if loaded.base else nullcontext():
+            base = preferences.ranked_logps(loaded, rows, tell) if loaded.base else None
+        preferences.add_ranking(first, ranked, base)
+        return [first], [path]
     name = _name(against)
     if against == BASE:
         loaded, state = _base(run, loaded)
@@ -170,7 +248,21 @@ def _scored(
         loaded, state = load_for_inference(against), nullcontext()
     with state:
         second = score(loaded, rows, generation, lambda what, *count: tell(f"{what} ({name})", *count))
-    return [*scored, second], [*paths, loaded.base if against == BASE and loaded.base else loaded.path]
+        other = preferences.ranked_logps(loaded, rows, tell)
+        if judge is not None and compare.same_tokens(first.scores, second.scores):
+            preferences.add_divergence(first, preferences.said_logps(loaded, first.said, tell))
+    preferences.add_ranking(first, ranked, other)
+    preferences.add_ranking(second, other, None)
+    if judge is not None:
+        preferences.add_wins(first, second, rows, judge)
+    return [first, second], [path, loaded.base if against == BASE and loaded.base else loaded.path]
+
+
+def _nobody_to_beat() -> str:
+    return say(
+        "A judge compares two models. Name the other one: --against base, or a run, folder or hub id.",
+        "裁判需要比较两个模型。请指明另一个：--against base，或 --against <运行目录、文件夹或模型 id>。",
+    )
 
 
 def _must_be_a_model(path: str) -> None:
@@ -215,14 +307,12 @@ def _as_dicts(scores: dict[str, Interval]) -> dict[str, dict[str, float]]:
     return {name: interval.as_dict() for name, interval in scores.items()}
 
 
-def _row(place: int, question: Question, scored: Sequence[Scored]) -> dict[str, Any]:
+def _row(question: Question) -> dict[str, Any]:
     return {
         "path": question.origin.path,
         "row": question.origin.row,
-        "prompt": question.example.text if isinstance(question.example, Text) else _as_text(question.prompt),
+        "prompt": _as_text(question.prompt) if question.prompt else "\n".join(inputs_of(question.example) or texts(question.example)),
         "reference": question.reference,
-        "predictions": [one.answers[place] for one in scored],
-        "scores": [one.scores[place] for one in scored],
     }
 
 

@@ -7,10 +7,22 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from ..data.examples import Conversation, Example, Message, Origin, Rejected
-from ..data.sources import load
+from ..data.examples import (
+    Example,
+    Labelled,
+    Message,
+    Origin,
+    Preference,
+    Prompt,
+    Rejected,
+    Text,
+    Verdict,
+    answers_of,
+    prompt_of,
+)
+from ..data.sources import Stream, load
 from ..recipe.errors import DataError
 from ..recipe.messages import join, say
 from ..recipe.schema import Source
@@ -44,12 +56,13 @@ class Questions:
 
 def read(
     sources: str | Sequence[str],
-    kind: Literal["text", "conversation"],
+    kind: str,
     system: str | None = None,
     limit: int | None = None,
 ) -> Questions:
-    """Reads ``sources``. ``system`` is given to conversations that have none. ``limit`` takes a seeded sample
-    of so many rows, in their order. Raises DataError where no row is left.
+    """Reads ``sources`` as rows of ``kind``; preferences, verdicts and prompts are taken where a model that
+    answers is asked. ``system`` is given to conversations that have none. ``limit`` takes a seeded sample of
+    so many rows, in their order. Raises DataError where no row is left.
     """
     if limit is not None and limit < 1:
         raise DataError(
@@ -60,7 +73,8 @@ def read(
             )
         )
     paths = [sources] if isinstance(sources, str) else list(sources)
-    loaded = load([Source(path=path) for path in paths], kind)
+    files = [Source(path=path) for path in paths]
+    loaded = load(files, _kind_here(files, kind))
     rejected = [
         {"path": one.origin.path, "row": one.origin.row, "reason": one.reason, "value": one.value}
         for one in loaded.rejected
@@ -76,6 +90,26 @@ def read(
         raise DataError(_nothing(paths, loaded.rejected))
     notes = [*loaded.notes, *([_unusable(loaded.rejected)] if loaded.rejected else [])]
     return Questions(_name(paths), paths, rows, rejected, notes)
+
+
+_ASKED = ("preference", "verdict", "prompt")
+"""Kinds that a model is asked about besides conversations."""
+
+
+def _kind_here(files: list[Source], kind: str) -> str:
+    """The kind as which ``files`` are read: what they hold, where a model that answers can be asked about it.
+    A conversation that could be a prompt or a verdict as well stays one.
+    """
+    if kind not in (*_ASKED, "conversation"):
+        return kind
+    stream = Stream(files, None)
+    next(iter(stream), None)
+    if kind != "conversation":
+        return stream.kind if stream.kind in (*_ASKED, "conversation") else kind
+    if stream.kind in ("verdict", "prompt"):
+        as_asked = Stream(files, kind)
+        return kind if next(iter(as_asked), None) is not None else stream.kind
+    return "preference" if stream.kind == "preference" else kind
 
 
 def _nothing(paths: Sequence[str], rejected: Sequence[Rejected]) -> str:
@@ -140,12 +174,22 @@ def _name(paths: Sequence[str]) -> str:
 
 
 def _question(example: Example, origin: Origin, system: str | None) -> Question:
-    if not isinstance(example, Conversation):
+    if isinstance(example, Labelled):
+        label = example.label
+        return Question(origin, example, reference=join(label) if isinstance(label, tuple) else str(label))
+    if isinstance(example, Text):
         return Question(origin, example)
-    messages = example.messages
-    if system is not None and all(message.role != "system" for message in messages):
-        messages = (Message("system", system), *messages)
-        example = replace(example, messages=messages)
+    if system is not None and all(message.role != "system" for message in prompt_of(example)):
+        given = Message("system", system)
+        if isinstance(example, Preference | Verdict):
+            example = replace(example, prompt=(given, *example.prompt))
+        else:
+            example = replace(example, messages=(given, *example.messages))
+    if isinstance(example, Prompt):
+        return Question(origin, example, example.messages, example.reference)
+    if isinstance(example, Verdict) and not example.is_good:
+        return Question(origin, example, (*example.prompt, *example.answer[:-1]))
+    messages = (*prompt_of(example), *answers_of(example)[0])
     answers = [place for place, message in enumerate(messages) if message.role == "assistant"]
     if not answers or answers[-1] == 0:
         return Question(origin, example)

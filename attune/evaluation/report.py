@@ -65,6 +65,8 @@ def _header(name: str, record: Entries) -> str:
     objectives = {
         "sft": say("Supervised fine-tuning", "监督微调"),
         "pretrain": say("Pretraining", "预训练"),
+        "classify": say("Classification", "分类"),
+        "reward": say("Reward model", "奖励模型"),
     }
     objective = record.get("objective")
     kind = objectives.get(str(objective), str(objective or ""))

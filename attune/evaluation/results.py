@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from ..recipe.messages import pick, say
-from . import compare
+from . import compare, figures
 from .curves import interval_plot
 from .metrics import exact_match
 from .page import Cell, Markup, escape, fold, prose, section, table
@@ -42,7 +42,8 @@ def _evaluation(evaluation: Entries) -> str:
         *evaluation.get("notes", []),
     ]
     remarks = "".join(f'<p class="note">{escape(note)}</p>' for note in notes)
-    return f"<h3>{escape(title)}</h3>{table(headers, rows, 'scores')}{remarks}"
+    pictures = figures.of(evaluation.get("figures") or {})
+    return f"<h3>{escape(title)}</h3>{table(headers, rows, 'scores')}{remarks}{pictures}"
 
 
 def _scored(metric: compare.Metric, models: Sequence[Entries]) -> bool:

@@ -9,7 +9,7 @@ import torch
 
 from ..data.encode import Encoder
 from ..data.encode import Policy as Encoding
-from ..data.examples import Conversation, Example
+from ..data.examples import Conversation, Example, Preference, Prompt, Verdict
 from ..data.layout import Segments, lay
 from ..data.pack import packs
 from ..inference.decode import generate, window
@@ -23,8 +23,16 @@ from .questions import Question
 Progress = Callable[[str, int, int], None]
 """Called with what is done, how much of it, and of how much."""
 
-_MICRO_TOKENS = 4096
-_UNBOUNDED = 2**31
+MICRO_TOKENS = 4096
+UNBOUNDED = 2**31
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """An answer's tokens behind its prompt's, and its log-probability (nats) under the model that gave it."""
+
+    piece: Segments
+    logp: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +42,8 @@ class Scored:
     answers: list[str | None]
     scores: list[dict[str, float | None]]
     notes: list[str]
+    said: list[Said | None]
+    """The same answers as the model gave them."""
 
 
 def score(
@@ -41,11 +51,12 @@ def score(
 ) -> Scored:
     """Scores ``loaded`` on every question, in order."""
     notes: list[str] = []
-    nlls, counts = answer_losses(loaded, [question.example for question in questions], on_progress, notes)
+    nlls, counts = answer_losses(loaded, [_learnable(one.example) for one in questions], on_progress, notes)
     scores: list[dict[str, float | None]] = [
         {"nll": nll if count else None, "num_tokens": count} for nll, count in zip(nlls, counts, strict=True)
     ]
     answers: list[str | None] = [None] * len(questions)
+    said: list[Said | None] = [None] * len(questions)
     asked = [place for place, question in enumerate(questions) if question.prompt]
     prompts = [_prompt_ids(loaded, questions[place]) for place in asked]
     prompts = _shortened(prompts, window(loaded.model), generation.max_new_tokens, notes)
@@ -57,17 +68,20 @@ def score(
         loaded.template.stop_ids,
         on_progress=lambda done, total: on_progress(what, done, total),
     )
-    for place, (sample,) in zip(asked, samples, strict=True):
+    for place, prompt, (sample,) in zip(asked, prompts, samples, strict=True):
         answer = loaded.tokenizer.decode(sample.ids, skip_special_tokens=True).strip()
-        reference = questions[place].reference or ""
+        reference = questions[place].reference
         answers[place] = answer
-        scores[place] |= {
-            "exact_match": exact_match(answer, [reference]),
-            "rouge_l": rouge_l(answer, reference),
-            "length": float(len(sample.ids)),
-            "cut": float(not sample.finished),
-        }
-    return Scored(answers, scores, notes)
+        ids = sample.ids if sample.stop is None else [*sample.ids, sample.stop]
+        if ids:
+            said[place] = Said(Segments(prompt, ((ids, [True] * len(ids)),)), sum(sample.logps))
+        scores[place] |= {"length": float(len(sample.ids)), "cut": float(not sample.finished)}
+        if reference is not None:
+            scores[place] |= {
+                "exact_match": exact_match(answer, [reference]),
+                "rouge_l": rouge_l(answer, reference),
+            }
+    return Scored(answers, scores, notes, said)
 
 
 def answer_losses(
@@ -79,7 +93,7 @@ def answer_losses(
     training, but nothing is cut short of the model's window. An example that
     cannot be encoded has 0 tokens and is counted in ``notes``.
     """
-    limit = window(loaded.model) or _UNBOUNDED
+    limit = window(loaded.model) or UNBOUNDED
     encoder = Encoder(loaded.tokenizer, loaded.template, Encoding(max_length=limit))
     pieces: list[tuple[int, Segments]] = []
     unusable: list[str] = []
@@ -109,7 +123,7 @@ def _summed(
     nlls, counts = torch.zeros(num_rows, dtype=torch.float64), torch.zeros(num_rows, dtype=torch.int64)
     lengths = [segments.num_tokens for _, segments in pieces]
     done = 0
-    for pack in packs(range(len(pieces)), lengths, _MICRO_TOKENS):
+    for pack in packs(range(len(pieces)), lengths, MICRO_TOKENS):
         batch = lay([pieces[place] for place in pack])
         rows = torch.tensor(batch.rows)[batch.branches]
         nlls.index_add_(0, rows, -policy(batch).cpu().double())
@@ -120,8 +134,19 @@ def _summed(
 
 
 def _prompt_ids(loaded: Loaded, question: Question) -> list[int]:
-    assert isinstance(question.example, Conversation)
-    return loaded.template.prompt_ids(question.prompt, question.example.tools)
+    return loaded.template.prompt_ids(question.prompt, getattr(question.example, "tools", ()))
+
+
+def _learnable(example: Example) -> Example:
+    """What has a likelihood of its own: of ranked answers the best, of a judged one the good, of a prompt
+    none.
+    """
+    if isinstance(example, Preference):
+        return Conversation((*example.prompt, *example.chosen), example.tools)
+    if isinstance(example, Verdict):
+        turns = (*example.prompt, *example.answer)
+        return Conversation(turns, example.tools) if example.is_good else Prompt(example.prompt)
+    return example
 
 
 def _shortened(prompts: list[list[int]], most: int | None, room: int, notes: list[str]) -> list[list[int]]:

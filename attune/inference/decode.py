@@ -14,13 +14,14 @@ Legend: B rows in the batch, T columns, V vocabulary.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from ..models import virtual
 from ..recipe.errors import DataError
 from ..recipe.messages import say
 from ..recipe.schema import Generation
@@ -56,11 +57,13 @@ def generate(
     stop_ids: frozenset[int],
     *,
     num_samples: int = 1,
+    places: Sequence[int] | None = None,
     batch_tokens: int = 16384,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[list[Sample]]:
     """``num_samples`` answers to each prompt, in the order of the prompts.
 
+    ``places``: the number of each prompt by which its samples are drawn; by default its place in the list.
     ``batch_tokens``: tokens that the batch may hold (decides how many rows run at once, at most 64; at least
     one does). ``on_progress(done, total)`` counts answers. Raises DataError for prompts that are empty or
     fill the model's window.
@@ -72,17 +75,17 @@ def generate(
         cache = None if has_virtual_tokens(model) else usable_cache(inner(model))
         if cache is None:
             return single.generate(
-                model, prompts, generation, stop_ids, num_samples, window(model), on_progress
+                model, prompts, generation, stop_ids, num_samples, places, window(model), on_progress
             )
         return _Decoder(
-            inner(model), prompts, generation, stop_ids, num_samples, batch_tokens, on_progress
+            inner(model), prompts, generation, stop_ids, num_samples, places, batch_tokens, on_progress
         ).run()
 
 
 def window(model: nn.Module) -> int | None:
     """Tokens that prompt and answer may have together; None where the model sets no bound."""
     value = getattr(inner(model).config.get_text_config(decoder=True), "max_position_embeddings", None)
-    return int(value) if value else None
+    return int(value) - virtual.count(model) if value else None
 
 
 def check_prompts(prompts: list[list[int]], most: int | None) -> None:
@@ -159,11 +162,13 @@ class _Decoder:
         generation: Generation,
         stop_ids: frozenset[int],
         num_samples: int,
+        places: Sequence[int] | None,
         batch_tokens: int,
         on_progress: Callable[[int, int], None] | None,
     ) -> None:
         self.model, self.prompts, self.generation, self.stop_ids = model, prompts, generation, stop_ids
         self.num_samples, self.on_progress, self.device = num_samples, on_progress, model.device
+        self.places = range(len(prompts)) if places is None else places
         most = window(model)
         self.limits = [
             generation.max_new_tokens if most is None else min(generation.max_new_tokens, most - len(prompt))
@@ -277,7 +282,9 @@ class _Decoder:
             if not stops:
                 row.ids.append(int(number))
             if stops or len(row.ids) == row.limit:
-                self.answers[row.prompt][row.sample] = Sample(row.ids, stops, row.logps)
+                self.answers[row.prompt][row.sample] = Sample(
+                    row.ids, stops, row.logps, int(number) if stops else None
+                )
                 gone.add(place)
         if gone:
             self._leave(gone)
@@ -303,7 +310,8 @@ class _Decoder:
         if self.generation.temperature == 0.0:
             return None
         count = self.generation.max_new_tokens
-        numbers = [uniforms(self.generation.seed, row.prompt, row.sample, count) for row in new]
+        seed, places = self.generation.seed, self.places
+        numbers = [uniforms(seed, places[row.prompt], row.sample, count) for row in new]
         return torch.stack(numbers).to(self.device)
 
 

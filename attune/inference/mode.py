@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from torch import nn
 from transformers import PreTrainedModel
 
+from ..models import adapted, virtual
+
 
 @contextmanager
 def standard_attention(model: PreTrainedModel) -> Iterator[None]:
@@ -49,14 +51,10 @@ def generating(model: nn.Module) -> Iterator[None]:
 
 
 def inner(model: nn.Module) -> PreTrainedModel:
-    """The transformers model itself; the adapter layers of a PEFT model stand inside it."""
-    from peft import PeftModel
-
-    return model.get_base_model() if isinstance(model, PeftModel) else model
+    """The transformers model itself; what an adapter adds stands inside it."""
+    return adapted.inner(model)
 
 
 def has_virtual_tokens(model: nn.Module) -> bool:
     """Whether an adapter puts trained vectors before the prompt, which only PEFT's own forward does."""
-    from peft import PeftModel
-
-    return isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning
+    return virtual.is_at_work(model)

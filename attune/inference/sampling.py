@@ -29,6 +29,8 @@ class Sample:
     """Whether the model stopped by itself; else ``max_new_tokens`` or the model's window cut it."""
     logps: list[float]
     """log p of each token under the model itself (no temperature or penalty); the stop token's at the end."""
+    stop: int | None = None
+    """The stop token that it chose, where it finished."""
 
 
 _LAST = 1.0 - 2.0**-40

@@ -7,7 +7,8 @@ so sampling is the same, number for number, as in ``decode``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -23,6 +24,7 @@ def generate(
     generation: Generation,
     stop_ids: frozenset[int],
     num_samples: int,
+    places: Sequence[int] | None,
     window: int | None,
     on_progress: Callable[[int, int], None] | None,
 ) -> list[list[Sample]]:
@@ -36,7 +38,8 @@ def generate(
         )
         answers.append([])
         for sample in range(num_samples):
-            numbers = uniforms(generation.seed, number, sample, generation.max_new_tokens)
+            place = number if places is None else places[number]
+            numbers = uniforms(generation.seed, place, sample, generation.max_new_tokens)
             answers[-1].append(_one(model, prompt, generation, stop_ids, most, numbers))
             if on_progress is not None:
                 on_progress(number * num_samples + sample + 1, len(prompts) * num_samples)
@@ -65,15 +68,19 @@ def _one(
         pad_token_id=0,
     )
     ids_bt = torch.tensor([prompt], device=next(model.parameters()).device)
-    whole_bt = model.generate(  # type: ignore[operator]  # every causal language model of transformers has it
-        input_ids=ids_bt,
-        attention_mask=torch.ones_like(ids_bt),
-        generation_config=settings,
-        logits_processor=[chooser],
-    )
+    with warnings.catch_warnings():
+        # PEFT says that it counts positions itself, virtual tokens included: that is what is wanted.
+        warnings.filterwarnings("ignore", message="Position ids are not supported")
+        whole_bt = model.generate(  # type: ignore[operator]  # every causal language model has it
+            input_ids=ids_bt,
+            attention_mask=torch.ones_like(ids_bt),
+            generation_config=settings,
+            logits_processor=[chooser],
+        )
     ids = whole_bt[0, len(prompt) :].tolist()
     finished = ids[-1] in stop_ids
-    return Sample(ids[:-1] if finished else ids, finished, torch.cat(chooser.logps).tolist())
+    logps = torch.cat(chooser.logps).tolist()
+    return Sample(ids[:-1], True, logps, ids[-1]) if finished else Sample(ids, False, logps)
 
 
 class _Chooser(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped

@@ -64,7 +64,7 @@ def stream(
                 memory.cache = usable_cache(inner(model))
         if memory.cache is None:
             with torch.inference_mode():
-                answers = single.generate(model, [prompt], generation, stop_ids, 1, most, None)
+                answers = single.generate(model, [prompt], generation, stop_ids, 1, None, most, None)
             yield from answers[0][0].ids
             return
         yield from _tokens(model, prompt, generation, stop_ids, limit, memory)

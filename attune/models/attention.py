@@ -11,6 +11,7 @@ Legend: ``b`` = 1, ``h`` query heads, ``k`` key heads, ``t`` tokens of the row, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -45,6 +46,7 @@ def layout_attention(
     scaling: float | None = None,
     dropout: float = 0.0,
     layout: Layout | None = None,
+    prefix: Sequence[tuple[Tensor, Tensor] | None] = (),
     sliding_window: int | None = None,
     softcap: float | None = None,
     is_causal: bool | None = None,
@@ -52,6 +54,8 @@ def layout_attention(
 ) -> tuple[Tensor, None]:
     """Takes ``[1, h, t, d]`` queries and ``[1, k, t, d]`` keys and values, gives ``[1, t, h, d]``.
 
+    ``prefix``: for each layer of the model keys and values ``[1, k, p, d]`` that every token sees before all
+    others.
     Raises TypeError for an argument that it does not know, ValueError for a batch that is not one row.
     """
     unknown = sorted(name for name, given in others.items() if given is not None and name not in _HARMLESS)
@@ -65,8 +69,10 @@ def layout_attention(
         attention_mask = None
     if layout is None or attention_mask is not None or query.shape[0] != 1 or query.shape[2] != key.shape[2]:
         raise ValueError("attention over a layout needs one row, no mask, no cache, and the layout")
-    if query.is_cuda and query.dtype != torch.float32 and not dropout and not softcap:
-        return _varlen(query, key, value, layout, scaling, sliding_window), None
+    before = prefix[int(module.layer_idx)] if prefix else None  # type: ignore[arg-type]
+    flash = torch.backends.cuda.flash_sdp_enabled()  # off where a second derivative is needed
+    if flash and query.is_cuda and query.dtype != torch.float32 and not dropout and not softcap:
+        return _varlen(query, key, value, layout, scaling, sliding_window, before), None
     groups = query.shape[1] // key.shape[1]
     # One split a tensor: slicing a segment at a time would allocate a full-size zero gradient for each slice.
     queries = query.split(layout.lengths, dim=2)  # type: ignore[no-untyped-call]
@@ -78,6 +84,9 @@ def layout_attention(
         if parent >= 0:
             own_key = torch.cat((keys[parent], own_key), dim=2)
             own_value = torch.cat((values[parent], own_value), dim=2)
+        if before is not None:
+            own_key = torch.cat((before[0], own_key), dim=2)
+            own_value = torch.cat((before[1], own_value), dim=2)
         outputs.append(
             _attend(queries[place], own_key, own_value, groups, scaling, dropout, sliding_window, softcap)
         )
@@ -140,19 +149,31 @@ def _softcapped(
 
 
 def _varlen(
-    query: Tensor, key: Tensor, value: Tensor, layout: Layout, scaling: float | None, window: int | None
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    layout: Layout,
+    scaling: float | None,
+    window: int | None,
+    before: tuple[Tensor, Tensor] | None,
 ) -> Tensor:
-    """The same on CUDA in one varlen flash attention: a branch's keys are its prompt's and its own."""
+    """The same on CUDA in one varlen flash attention: a branch's keys are the prefix, its prompt's and its
+    own.
+    """
     from torch.nn.attention.varlen import varlen_attn
 
+    num_before = 0
+    if before is not None:
+        num_before = before[0].shape[2]
+        key, value = torch.cat((before[0], key), dim=2), torch.cat((before[1], value), dim=2)
     query, key, value = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
     query_lengths = torch.tensor((0, *layout.lengths), dtype=torch.int32, device=query.device)
     key_lengths = query_lengths
-    if not layout.is_flat:
-        places = _key_places(layout, query.device)
+    if num_before or not layout.is_flat:
+        places = _key_places(layout, num_before, query.device)
         key, value = key[places], value[places]
         totals = [
-            n + (layout.lengths[p] if p >= 0 else 0)
+            num_before + n + (layout.lengths[p] if p >= 0 else 0)
             for n, p in zip(layout.lengths, layout.parents, strict=True)
         ]
         key_lengths = torch.tensor((0, *totals), dtype=torch.int32, device=query.device)
@@ -172,13 +193,16 @@ def _varlen(
     return output[None]
 
 
-def _key_places(layout: Layout, device: torch.device) -> Tensor:
-    """For each segment the places of its parent's tokens and its own, end to end."""
-    starts = [0]
+def _key_places(layout: Layout, num_before: int, device: torch.device) -> Tensor:
+    """For each segment the places of the prefix, which lies first, its parent's tokens and its own, end to
+    end.
+    """
+    starts = [num_before]
     for length in layout.lengths:
         starts.append(starts[-1] + length)
     runs = []
     for place, parent in enumerate(layout.parents):
+        runs.append(torch.arange(num_before, device=device))
         if parent >= 0:
             runs.append(torch.arange(starts[parent], starts[parent + 1], device=device))
         runs.append(torch.arange(starts[place], starts[place + 1], device=device))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import json
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,6 +16,8 @@ from ..recipe import load as recipes
 from ..recipe.errors import ModelError
 from ..recipe.messages import join, say
 from ..recipe.schema import Model
+from . import adapted, heads, quantize, tokens
+from .folders import base_of, check_place, is_config_file
 from .hub import only_local
 
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
@@ -35,16 +35,11 @@ class Loaded:
     """Where the base model lives, for an adapter; None for a whole model."""
 
 
-def is_config_file(path: str) -> bool:
-    """True for a config.json, which stands for random weights."""
-    return path.endswith(".json")
-
-
 def load_config(model: Model) -> Any:
     """The model's configuration, without any weight."""
     from transformers import AutoConfig
 
-    _check_place(model.path, needs_config=True)
+    check_place(model.path, needs_config=True)
     quiet()
     try:
         config = AutoConfig.from_pretrained(
@@ -72,7 +67,7 @@ def load_tokenizer(model: Model) -> Any:
     from transformers import AutoTokenizer
 
     place = model.tokenizer or (str(Path(model.path).parent) if is_config_file(model.path) else model.path)
-    _check_place(place, needs_config=False)
+    check_place(place, needs_config=False)
     quiet()
     try:
         tokenizer = AutoTokenizer.from_pretrained(
@@ -105,18 +100,35 @@ def load_tokenizer(model: Model) -> Any:
 
 
 def load_weights(
-    model: Model, config: Any, dtype: torch.dtype, device: torch.device | str = "cpu", seed: int = 0
+    model: Model,
+    config: Any,
+    dtype: torch.dtype,
+    device: torch.device | str = "cpu",
+    seed: int = 0,
+    *,
+    quantized: bool = False,
+    scores: bool = False,
 ) -> Any:
-    """The causal language model in ``dtype``; from a config.json with random weights drawn from ``seed``."""
-    from transformers import AutoModelForCausalLM
+    """The causal language model in ``dtype``; from a config.json with random weights drawn from ``seed``.
 
+    ``scores``: the model with a head that scores, as ``config`` describes it. It keeps the head in the
+    files where that is for the same classes; else it gets one drawn from ``seed``. ``quantized``: its
+    matrices in 4 bits, ``dtype`` for the arithmetic and all else. The codes are made from the numbers in
+    the files, so the weights are read in their own precision first, on the CPU.
+    """
+    if quantized:
+        own = getattr(config, "dtype", None) or torch.float32
+        return quantize.quantize(_read(model, config, own, seed, scores), dtype, device)
+    return _read(model, config, dtype, seed, scores).to(device)
+
+
+def _read(model: Model, config: Any, dtype: torch.dtype, seed: int, scores: bool) -> Any:
+    kind = heads.auto_class(config, scores)
     if is_config_file(model.path):
         torch.manual_seed(seed)
         # Equal draws whatever precision the configuration names.
-        fresh = AutoModelForCausalLM.from_config(
-            config, dtype=torch.float32, trust_remote_code=model.trust_remote_code
-        )
-        return cast(fresh, dtype).to(device)
+        fresh = kind.from_config(config, dtype=torch.float32, trust_remote_code=model.trust_remote_code)
+        return cast(fresh, dtype)
     folder = Path(model.path)
     if folder.is_dir() and not any(any(folder.glob(pattern)) for pattern in WEIGHTS):
         raise ModelError(
@@ -129,7 +141,7 @@ def load_weights(
             )
         )
     try:
-        loaded, report = AutoModelForCausalLM.from_pretrained(
+        loaded, report = kind.from_pretrained(
             model.path,
             config=config,
             revision=model.revision,
@@ -137,11 +149,15 @@ def load_weights(
             dtype=dtype,
             local_files_only=only_local(model.path),
             output_loading_info=True,
+            ignore_mismatched_sizes=scores,
         )
     except _unreadable_files() as error:
         raise _unreadable(model.path, error) from None
-    _must_be_complete(model.path, report["missing_keys"])
-    return loaded.to(device)
+    missing = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
+    if scores:
+        missing -= heads.complete(loaded, missing, seed, is_other=heads.is_other(load_config(model), config))
+    _must_be_complete(model.path, missing)
+    return loaded
 
 
 def cast(model: Any, dtype: torch.dtype) -> Any:
@@ -189,25 +205,74 @@ def _must_be_complete(path: str, missing: Iterable[str]) -> None:
 
 
 def load_for_inference(
-    path: str, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    path: str,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    *,
+    dequantized: bool = False,
 ) -> Loaded:
-    """A run, adapter or model folder or a hub id, ready to answer (evaluation mode, no gradient)."""
+    """A run, adapter or model folder or a hub id, ready to answer (evaluation mode, no gradient).
+
+    ``dequantized``: a base in 4 bits is given as ordinary matrices of the same values.
+    """
+    model, tokenizer, place, base = _opened(path, device, dtype, dequantized=dequantized)
+    if heads.is_scoring(model):
+        raise ModelError(
+            say(
+                "{path} gives scores, no answers: it is a classifier or a reward model. Ask it with attune predict, "
+                "or score it with attune eval.",
+                "{path} 输出的是分数而非回答：它是分类模型或奖励模型。请用 attune predict 预测，或用 attune eval 评测。",
+                path=path,
+            )
+        )
+    stops = getattr(model.generation_config, "eos_token_id", None)
+    stops = [] if stops is None else stops if isinstance(stops, list) else [stops]
+    template = ChatTemplate.load(tokenizer, extra_stop_ids=stops)
+    return Loaded(model, tokenizer, template, place, base)
+
+
+def load_for_scoring(
+    path: str, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+) -> tuple[Any, Any]:
+    """The model and the tokenizer of a run, adapter or model folder or a hub id that gives scores, ready to
+    score.
+
+    Raises ModelError for a model that gives none.
+    """
+    model, tokenizer, _, _ = _opened(path, device, dtype)
+    if not heads.is_scoring(model):
+        raise ModelError(
+            say(
+                "{path} is a language model: it gives answers, no scores. Train a classifier (attune classify) or a "
+                "reward model (attune reward) from it.",
+                "{path} 是语言模型：输出回答而非分数。请先用它训练分类模型（attune classify）或奖励模型"
+                "（attune reward）。",
+                path=path,
+            )
+        )
+    heads.learn(model)  # its head in float32, whatever the trunk is in
+    return model.requires_grad_(False), tokenizer
+
+
+def _opened(
+    path: str, device: torch.device | str | None, dtype: torch.dtype | None, *, dequantized: bool = False
+) -> tuple[Any, Any, str, str | None]:
+    """Model and tokenizer, where they lie, and where the base does, of an adapter."""
     place = resolve_run(path)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     adapter_config = Path(place) / "adapter_config.json"
     own = Model(path=place, trust_remote_code=_is_trusted(Path(path)))
+    base = None
     if adapter_config.is_file():
         base = base_of(adapter_config).model_copy(update={"trust_remote_code": own.trust_remote_code})
-        model = _with_adapter(base, place, dtype, device)
-    else:
-        base, model = None, _whole(own, dtype, device)
     has_tokenizer = (Path(place) / "tokenizer_config.json").is_file() or not Path(place).is_dir()
     tokenizer = load_tokenizer(own if has_tokenizer or base is None else base)
-    stops = getattr(model.generation_config, "eos_token_id", None)
-    stops = [] if stops is None else stops if isinstance(stops, list) else [stops]
-    template = ChatTemplate.load(tokenizer, extra_stop_ids=stops)
+    if base is not None:
+        model = _with_adapter(base, place, dtype, device, len(tokenizer), dequantized=dequantized)
+    else:
+        model = _whole(own, dtype, device)
     model.eval().requires_grad_(False)
-    return Loaded(model, tokenizer, template, place, base.path if base else None)
+    return model, tokenizer, place, base.path if base else None
 
 
 def _is_trusted(run: Path) -> bool:
@@ -235,34 +300,35 @@ def resolve_run(path: str) -> str:
     return path
 
 
-def base_of(adapter_config: Path) -> Model:
-    """Where the base model of an adapter lives. Raises ModelError where the file does not say."""
-    try:
-        settings = json.loads(adapter_config.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        settings = None
-    base = settings.get("base_model_name_or_path") if isinstance(settings, dict) else None
-    if not isinstance(base, str) or not base:
-        raise ModelError(
-            say(
-                "{path} names no base model. It must be PEFT's file, with base_model_name_or_path.",
-                "{path} 没有写明基座模型。它应为 PEFT 的文件，含 base_model_name_or_path。",
-                path=adapter_config,
-            )
-        )
-    revision = settings.get("revision")
-    return Model(path=base, revision=revision if isinstance(revision, str) else None)
-
-
-def _whole(model: Model, dtype: torch.dtype | None, device: torch.device | str) -> Any:
+def _whole(
+    model: Model,
+    dtype: torch.dtype | None,
+    device: torch.device | str,
+    *,
+    quantized: bool = False,
+    note: str | None = None,
+) -> Any:
+    """``note``: the folder of an adapter that says what the scores of its head mean."""
     config = load_config(model)
+    if note is not None:
+        heads.from_note(note, config)
     own = getattr(config, "dtype", None)
     # Emulated half precision is slow on most CPUs: there, answers are computed in float32.
     wanted = dtype or (torch.float32 if str(device).startswith("cpu") else own or torch.float32)
-    return load_weights(model, config, wanted, device)
+    scores = note is not None or heads.gives_scores(config)
+    return load_weights(model, config, wanted, device, quantized=quantized, scores=scores)
 
 
-def _with_adapter(base: Model, place: str, dtype: torch.dtype | None, device: torch.device | str) -> Any:
+def _with_adapter(
+    base: Model,
+    place: str,
+    dtype: torch.dtype | None,
+    device: torch.device | str,
+    num_tokens: int,
+    *,
+    dequantized: bool,
+) -> Any:
+    """``num_tokens``: those of the adapter's tokenizer, which may have new ones."""
     from peft import PeftModel
 
     if Path(base.path).is_absolute() and not Path(base.path).exists():
@@ -277,8 +343,15 @@ def _with_adapter(base: Model, place: str, dtype: torch.dtype | None, device: to
                 place=place,
             )
         )
-    whole = _whole(base, dtype, device)
+    is_marked = quantize.is_marked(place)
+    whole = _whole(base, dtype, device, quantized=is_marked, note=place if heads.is_noted(place) else None)
+    if is_marked and dequantized:
+        whole = quantize.dequantize(whole)
+    if hasattr(whole, "get_input_embeddings"):
+        tokens.fit(whole, num_tokens)
     try:
+        if adapted.is_ours(place):
+            return adapted.load(whole, place)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PEFT's deprecations are for its developers
             return PeftModel.from_pretrained(whole, place)
@@ -300,62 +373,6 @@ def quiet() -> None:
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-
-
-def _check_place(path: str, *, needs_config: bool) -> None:
-    """A path that looks local must exist; a folder must hold a model (or at least a tokenizer)."""
-    place = Path(path)
-    if place.is_file() and not is_config_file(path):
-        raise ModelError(
-            say(
-                "{path} is a file. A model is a folder (with config.json), a hub id, or a config.json for "
-                "random weights.",
-                "{path} 是文件。模型应为文件夹（含 config.json）、模型 id，或用于随机权重的 config.json。",
-                path=path,
-            )
-        )
-    if place.is_dir() and not (place / "config.json").is_file():
-        _refuse_folder(place, needs_config)
-    # owner/name is a hub id unless a folder of the owner's name lies here
-    is_beside = place.parent != Path() and place.parent.is_dir()
-    looks_local = path.startswith((".", "/", "~")) or path.count("/") > 1 or is_config_file(path) or is_beside
-    if not place.exists() and looks_local:
-        siblings = [str(child) for child in place.parent.iterdir()] if place.parent.is_dir() else []
-        near = difflib.get_close_matches(path, siblings, n=1)
-        raise ModelError(
-            say(
-                "No model at {path}.{hint}",
-                "{path} 处没有模型。{hint}",
-                path=path,
-                hint=say(" Did you mean {near}?", "您是否想写 {near}？", near=near[0]) if near else "",
-            )
-        )
-
-
-def _refuse_folder(place: Path, needs_config: bool) -> None:
-    """A folder without config.json: an adapter is told apart; a tokenizer needs no configuration."""
-    adapter = place / "adapter_config.json"
-    if needs_config and adapter.is_file():
-        raise ModelError(
-            say(
-                "{path} is an adapter, not a whole model. Its base is {base}; merge the two first "
-                "(attune merge {path} --output <folder>), or give the base.",
-                "{path} 是适配器而非完整模型，其基座是 {base}。请先合并"
-                "（attune merge {path} --output <文件夹>），或直接给出基座。",
-                path=place,
-                base=base_of(adapter).path,
-            )
-        )
-    if not needs_config and (any(place.glob("tokenizer*")) or any(place.glob("vocab*"))):
-        return
-    raise ModelError(
-        say(
-            "{path} holds no config.json: it is no model folder. It holds: {names}.",
-            "{path} 中没有 config.json，不是模型文件夹。其中有：{names}。",
-            path=place,
-            names=join(sorted(child.name for child in place.iterdir())[:8]) or "-",
-        )
-    )
 
 
 def _unreadable(path: str, error: Exception) -> ModelError:

@@ -73,18 +73,64 @@ def logps_through(
     """The same for a head that is more than one matrix (an adapter on it, say): ``layer`` itself makes the
     logits, a chunk at a time, and again in the backward pass.
     """
+    return logps_and_entropy_through(layer, hidden, targets, scale, softcap, entropy=False)[0]
 
-    def chunk(rows: Tensor, chosen: Tensor) -> Tensor:
+
+def logps_and_entropy_through(
+    layer: nn.Module,
+    hidden: Tensor,
+    targets: Tensor,
+    scale: float = 1.0,
+    softcap: float | None = None,
+    *,
+    entropy: bool = True,
+) -> tuple[Tensor, Tensor | None]:
+    """``logps_and_entropy`` through ``layer``, as ``logps_through`` has it."""
+
+    def chunk(rows: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
         logits = layer(rows).float() * scale
         if softcap:
             logits = torch.tanh(logits / softcap) * softcap
-        chosen_logps: Tensor = logits.log_softmax(-1).gather(1, chosen[:, None])[:, 0]
-        return chosen_logps
+        log_p = logits.log_softmax(-1)
+        chosen_logps = log_p.gather(1, chosen[:, None])[:, 0]
+        if not entropy:
+            return chosen_logps, chosen_logps.new_zeros(0)
+        return chosen_logps, -(log_p.exp() * log_p.clamp(min=torch.finfo(torch.float32).min)).sum(-1)
 
     size = max(16, _CHUNK_BYTES // (4 * _width(layer)))
     parts = zip(torch.split(hidden, size), torch.split(targets, size), strict=True)
     pieces = [checkpoint(chunk, rows, chosen, use_reentrant=False) for rows, chosen in parts]
-    return torch.cat(pieces)
+    logps, entropies = (torch.cat(found) for found in zip(*pieces, strict=True))
+    return logps, entropies if entropy else None
+
+
+@torch.no_grad()
+def divergence(old: Tensor, new: Tensor, head: Head) -> Tensor:
+    """KL(p_old || p_new) over the whole vocabulary, of hidden states ``[n, d]`` each; float32 ``[n]``."""
+    size = _rows_at_a_time(old, head.weight)
+    found = []
+    for before, after in zip(torch.split(old, size), torch.split(new, size), strict=True):
+        log_p, log_q = head.logits(before).log_softmax(-1), head.logits(after).log_softmax(-1)
+        found.append((log_p.exp() * (log_p - log_q)).sum(-1))
+    return torch.cat(found)
+
+
+@torch.no_grad()
+def curvature(hidden: Tensor, direction: Tensor, head: Head) -> Tensor:
+    """The Fisher matrix of each row's distribution, in terms of its hidden state, times ``direction``; ``[n,
+    d]``.
+
+    J^T (diag(p) - p p^T) J t,    J = d logits / d hidden
+    """
+    size = _rows_at_a_time(hidden, head.weight)
+    weight = head.weight.float()
+    found = []
+    for rows, along in zip(torch.split(hidden, size), torch.split(direction, size), strict=True):
+        logits = head.logits(rows)
+        slope, p = _logit_slope(logits, head.scale, head.softcap), logits.softmax(-1)
+        moved = (along.float() @ weight.T) * slope
+        found.append((p * (moved - (p * moved).sum(-1, keepdim=True)) * slope) @ weight)
+    return torch.cat(found).to(hidden.dtype)
 
 
 def _width(layer: nn.Module) -> int:

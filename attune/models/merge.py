@@ -1,13 +1,16 @@
 """Merging an adapter into its base, and proof that the result is the model that was trained.
 
-    W' = W + B A * alpha / rank
+    W' = W + B A * alpha / rank      (LoRA; the other methods as their own files say)
 
-The merged folder is written beside its place, loaded again from the disk, and asked the same as the adapter:
-the logits of both are compared token by token. Only what passes is renamed to its place.
+A base in 4 bits is first turned into ordinary matrices of the same values: what was trained is the correction
+to those, not to the numbers before they were rounded. The merged folder is written beside its place, loaded
+again from the disk, and asked the same as the adapter: the logits of both are compared token by token. Only
+what passes is renamed to its place.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -21,7 +24,9 @@ from torch import Tensor
 from ..data import durable
 from ..recipe.errors import ModelError, RunError
 from ..recipe.messages import say
-from .load import Loaded, base_of, cast, load_config, load_for_inference
+from . import adapted, biases, combine, quantize
+from .folders import base_of
+from .load import Loaded, cast, load_config, load_for_inference
 from .save import replace_folder, save
 
 OnProgress = Callable[[str, int, int], None]
@@ -58,8 +63,8 @@ class MergeReport:
             (
                 say("merged", "合并"),
                 say(
-                    "{n} weight matrices of {source} into {base}",
-                    "{source} 的 {n} 个权重矩阵并入 {base}",
+                    "{n} layers of {source} into {base}",
+                    "{source} 的 {n} 层并入 {base}",
                     n=self.num_layers,
                     source=self.source,
                     base=self.base,
@@ -82,13 +87,22 @@ class MergeReport:
         ]
 
 
-def merge(run: str | Path, output: str | Path, on_progress: OnProgress | None = None) -> MergeReport:
-    """Merges the adapter of ``run`` into ``output``, an ordinary model folder in the base's own dtype.
+def merge(
+    run: str | Path | Sequence[str | Path],
+    output: str | Path,
+    on_progress: OnProgress | None = None,
+    *,
+    weights: Sequence[float] | None = None,
+    how: combine.How = "linear",
+) -> MergeReport:
+    """Merges the adapter of ``run`` into ``output``, an ordinary model folder in the base's own dtype. Of
+    several runs the adapters are combined first (``weights``: one a run; ``how``: see ``combine``).
 
     Raises ModelError where there is no adapter or the output is taken, RunError where what was written and
     read again is not what was trained; nothing is then left at ``output``.
     """
-    run, output = str(run), str(output)
+    runs = [str(run)] if isinstance(run, str | Path) else [str(one) for one in run]
+    run, output = " + ".join(runs), str(output)
     tell = on_progress or (lambda what, done, total: None)
     what = say("merging", "合并")
     place = Path(output)
@@ -101,7 +115,7 @@ def merge(run: str | Path, output: str | Path, on_progress: OnProgress | None = 
             )
         )
     tell(what, 0, 4)
-    loaded = load_for_inference(run, dtype=torch.float32)
+    loaded = combine.load(runs, weights, how, torch.float32)
     if loaded.base is None:
         raise ModelError(
             say(
@@ -111,15 +125,15 @@ def merge(run: str | Path, output: str | Path, on_progress: OnProgress | None = 
                 path=loaded.path,
             )
         )
-    prompts = _prompts(run, loaded)
+    _must_merge(loaded)
+    base, prompts = loaded.base, _prompts(runs, loaded)
     expected = _logits(loaded.model, prompts)
-    num_layers = sum(
-        type(layer).__name__ == "Linear" and hasattr(layer, "lora_A") for layer in loaded.model.modules()
-    )
+    num_layers = _num_layers(loaded.model)
     tell(what, 1, 4)
     dtype = _stored_dtype(loaded)
-    _untie(loaded.model.get_base_model())
-    merged = cast(loaded.model.merge_and_unload(), dtype)
+    if quantize.is_quantized(adapted.inner(loaded.model)):
+        loaded = combine.load(runs, weights, how, torch.float32, dequantized=True)
+    merged = cast(_merged(loaded.model), dtype)
     draft = place.with_name(f".merging-{place.name}")
     try:
         save(merged, loaded.tokenizer, loaded.template, draft)
@@ -127,7 +141,7 @@ def merge(run: str | Path, output: str | Path, on_progress: OnProgress | None = 
         tell(what, 2, 4)
         found = _logits(load_for_inference(str(draft), dtype=torch.float32).model, prompts)
         tell(what, 3, 4)
-        report = _compare(expected, found, run, loaded.base, output, dtype, num_layers)
+        report = _compare(expected, found, run, base, output, dtype, num_layers)
         durable.write_json(draft / "merge.json", asdict(report))
         place.parent.mkdir(parents=True, exist_ok=True)
         if place.is_dir():
@@ -137,6 +151,81 @@ def merge(run: str | Path, output: str | Path, on_progress: OnProgress | None = 
         shutil.rmtree(draft, ignore_errors=True)
     tell(what, 4, 4)
     return report
+
+
+def whole(path: str, on_progress: OnProgress | None = None) -> str:
+    """The folder of a whole model: ``path`` itself, or, where that is an adapter's, the one beside it into
+    which it is merged. So training goes on from what the adapter has made, and what it makes has an ordinary
+    model for a base. It is merged once, and again when the adapter has changed.
+
+    Raises as ``merge`` does.
+    """
+    adapter = Path(path)
+    if not (adapter / "adapter_config.json").is_file():
+        return path
+    place = (adapter.parent if adapter.name == "final" else adapter) / "merged"
+    digest = hashlib.sha256()
+    for file in sorted((*adapter.glob("adapter_*"), *adapter.glob("tokenizer*"))):
+        digest.update(file.name.encode() + file.read_bytes())
+    mark = place / "adapter.sha256"
+    if not mark.is_file() or mark.read_text(encoding="utf-8") != digest.hexdigest():
+        shutil.rmtree(place, ignore_errors=True)
+        merge(str(adapter), place, on_progress)
+        durable.write_text(mark, digest.hexdigest())
+    return str(place)
+
+
+def _must_merge(loaded: Loaded) -> None:
+    """Raises ModelError for an adapter that is more than a change of weights, with the reason."""
+    model = loaded.model
+    if isinstance(model, adapted.Adapted) or not model.active_peft_config.is_prompt_learning:
+        return
+    raise ModelError(
+        say(
+            "{path} holds virtual tokens ({kind}), which stand before the input and change no weight: "
+            "there is "
+            "nothing to merge. Use the folder as it is (attune chat, attune eval, PEFT).",
+            "{path} 是虚拟 token（{kind}），位于输入之前，不改变任何权重，无可合并。请直接使用该文件夹"
+            "（attune chat、attune eval、PEFT）。",
+            path=loaded.path,
+            kind=model.active_peft_config.peft_type.value,
+        )
+    )
+
+
+def _num_layers(model: Any) -> int:
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    if isinstance(model, adapted.Adapted):
+        return len(model.places)
+    return sum(isinstance(layer, BaseTunerLayer) for layer in model.modules())
+
+
+def _merged(model: Any) -> Any:
+    """The base with the adapter in its weights. Raises ModelError where PEFT or the architecture cannot."""
+    _untie(model.get_base_model())
+    try:
+        merged = model.merge_and_unload()
+    except (NotImplementedError, AttributeError, TypeError, ValueError) as error:
+        raise ModelError(
+            say(
+                "PEFT cannot merge this adapter ({kind}): {reason}. Use its folder as it is.",
+                "PEFT 无法合并该适配器（{kind}）：{reason}。请直接使用该文件夹。",
+                kind=model.active_peft_config.peft_type.value,
+                reason=str(error).strip() or type(error).__name__,
+            )
+        ) from None
+    biases.make_room(merged)
+    head, embedding = merged.get_output_embeddings(), merged.get_input_embeddings()
+    if head is not None and head.weight is not embedding.weight:
+        _mark_untied(merged.config)
+    return merged
+
+
+def _mark_untied(config: Any) -> None:
+    for part in (config, config.get_text_config()):
+        if getattr(part, "tie_word_embeddings", False):
+            part.tie_word_embeddings = False
 
 
 def _untie(base: Any) -> None:
@@ -149,8 +238,7 @@ def _untie(base: Any) -> None:
         return
     layer = head.get_base_layer() if head in adapted else head
     layer.weight = torch.nn.Parameter(layer.weight.detach().clone(), requires_grad=False)
-    base.config.tie_word_embeddings = False
-    base.config.get_text_config().tie_word_embeddings = False
+    _mark_untied(base.config)
 
 
 def _stored_dtype(loaded: Loaded) -> torch.dtype:
@@ -201,12 +289,12 @@ def _logits(model: Any, prompts: Sequence[list[int]]) -> list[Tensor]:
     return [model(torch.tensor([ids], device=model.device)).logits[0].float().cpu() for ids in prompts]
 
 
-def _prompts(run: str, loaded: Loaded, limit: int = 16) -> list[list[int]]:
-    """Token ids to compare on: what the run held out, and a few plain sentences."""
+def _prompts(runs: Sequence[str], loaded: Loaded, limit: int = 16) -> list[list[int]]:
+    """Token ids to compare on: what the runs held out, and a few plain sentences."""
     longest = min(256, getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None) or 256)
     texts = list(_PROBES)
-    held_out = Path(run) / "held_out.jsonl"
-    if held_out.is_file():
+    files = [Path(run) / "held_out.jsonl" for run in runs]
+    for held_out in (file for file in files if file.is_file()):
         for line in held_out.read_text(encoding="utf-8").split("\n")[:limit]:
             row = json.loads(line) if line else {}
             turns = row.get("messages") or [{"content": row.get("text", "")}]

@@ -1,4 +1,5 @@
-"""A model as the engine sees it: log-probabilities of a batch's learnt tokens, packed where that is exact.
+"""A model as the engine sees it: log-probabilities of a batch's learnt tokens, or scores of its branches, packed
+where that is exact.
 
 Packing is decided by a probe, not by a list of models: a tiny packed batch is compared with the same examples
 one by one, and must not change when a stranger in the pack does. A model that fails runs on padded rows
@@ -7,15 +8,17 @@ behind the same interface, and says why.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..data.layout import Batch, Segments, lay
-from . import attention
-from .logps import Head, logps, logps_through
+from . import attention, heads, virtual
+from .adapted import inner
+from .logps import Head, logps_and_entropy, logps_and_entropy_through
 
 Tensors = dict[str, Any]
 
@@ -26,12 +29,17 @@ class Policy(nn.Module):
     def __init__(self, model: Any, *, packing: bool = True) -> None:
         super().__init__()
         self.model = model
-        self.base = model.get_base_model() if hasattr(model, "peft_config") else model
+        self.base = inner(model)
         self.head: Head | None = None
+        self.value_head: nn.Linear | None = None
+        self.temperature = 1.0
+        """Of the distribution whose log-probabilities are given: that of the sampling, online."""
         self.packs = False
         self.reason = "train.packing=off"
+        self.is_scoring = heads.is_scoring(model)
         current = self.base.config._attn_implementation
-        self._own_attention = "sdpa" if current == attention.NAME else current
+        usual = "sdpa" if self.base._supports_sdpa else "eager"
+        self._own_attention = usual if current == attention.NAME else current
         attention.register()
         self._set_attention(self._own_attention)
         self._probe(packing)
@@ -43,20 +51,117 @@ class Policy(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """Log-probabilities of the learnt tokens, float32 ``[n]``."""
+        return self.measure(batch)["logps"]
+
+    def measure(self, batch: Batch, also: Collection[str] = ()) -> dict[str, Tensor]:
+        """``logps`` of the learnt tokens and, where asked, their ``entropy`` (nats) and ``values`` (what the
+        value head expects of the answer from there on); float32 ``[n]`` each, of one forward pass.
+        """
         batch = batch.to(self.device)
         inputs, rows, columns = self._packed(batch) if self.packs else self._padded(batch)
-        if self.head is None:
-            logits: Tensor = self.base(**inputs, use_cache=False).logits[rows, columns].float()
-            return logits.log_softmax(-1).gather(1, batch.targets[:, None])[:, 0]
-        hidden = self.base.base_model(**inputs, use_cache=False).last_hidden_state[rows, columns]
+        if not self.has_states:
+            assert "values" not in also, "a value head needs hidden states"
+            return self._from_logits(inputs, rows, columns, batch.targets)
+        hidden = self._states(inputs, rows, columns)
+        head = self.scaled_head
         layer = self.base.get_output_embeddings()
         if type(layer) is nn.Linear:
-            head = Head(layer.weight, layer.bias, self.head.scale, self.head.softcap)
-            return logps(hidden, batch.targets, head)
-        # An adapter sits on the head: its own forward is the only truth about it.
-        return logps_through(layer, hidden, batch.targets, self.head.scale, self.head.softcap)
+            logps, entropy = logps_and_entropy(hidden, batch.targets, head, entropy="entropy" in also)
+        else:  # an adapter sits on the head: its own forward is the only truth about it
+            logps, entropy = logps_and_entropy_through(
+                layer, hidden, batch.targets, head.scale, head.softcap, entropy="entropy" in also
+            )
+        found = {"logps": logps} if entropy is None else {"logps": logps, "entropy": entropy}
+        if "values" in also:
+            assert self.value_head is not None, "add_value_head() comes first"
+            found["values"] = self.value_head(hidden.float())[:, 0]
+        return found
+
+    def states(self, batch: Batch) -> Tensor:
+        """Hidden states before the head that predict the learnt tokens, ``[n, d]``, where ``has_states``."""
+        batch = batch.to(self.device)
+        return self._states(*(self._packed(batch) if self.packs else self._padded(batch)))
+
+    @property
+    def has_states(self) -> bool:
+        """Whether trunk and head run apart: the head is known, and no adapter must run around both."""
+        return self.head is not None and (self.packs or not virtual.is_at_work(self.model))
+
+    @property
+    def scaled_head(self) -> Head:
+        """The head with the temperature in its scale: c tanh(s x / c) / T = c/T tanh((s/T) x / (c/T))."""
+        layer, head = self.base.get_output_embeddings(), self.head
+        assert head is not None
+        softcap = None if head.softcap is None else head.softcap / self.temperature
+        return Head(layer.weight, getattr(layer, "bias", None), head.scale / self.temperature, softcap)
+
+    def add_value_head(self) -> None:
+        """A linear map from a hidden state to one number, zero at the start, in float32; it learns."""
+        size = self.base.config.get_text_config().hidden_size
+        self.value_head = nn.Linear(size, 1, device=self.device, dtype=torch.float32)
+        nn.init.zeros_(self.value_head.weight)
+        nn.init.zeros_(self.value_head.bias)
+
+    def _states(self, inputs: Tensors, rows: Any, columns: Tensor) -> Tensor:
+        found: Tensor = self.base.base_model(**inputs, use_cache=False).last_hidden_state[rows, columns]
+        return found
+
+    def scores(self, batch: Batch) -> Tensor:
+        """A row of scores a branch, float32 ``[b, k]``: of its last token that is no padding, where the model is
+        a decoder; of the whole branch, as its own forward has it, for an encoder.
+        """
+        batch = batch.to(self.device)
+        if not self.packs:
+            return self._own_scores(batch)
+        ends = self._without_padding(batch)
+        inputs, rows, columns = self._packed(replace(batch, sources=ends))
+        layer = heads.last_token_layer(self.base)
+        if layer is None:
+            raise ValueError("the head reads more than the last token")
+        found: Tensor = layer(self._states(inputs, rows, columns))
+        return found.float()
+
+    def _without_padding(self, batch: Batch) -> Tensor:
+        """The ends of the branches, before tokens that stand for padding: transformers passes over them."""
+        pad, ends = self.base.config.get_text_config().pad_token_id, batch.ends
+        if pad is None or not (batch.ids[ends] == pad).any():
+            return ends
+        is_text = batch.ids != pad
+        last = torch.where(is_text, torch.arange(len(is_text), device=is_text.device), 0).cummax(0).values
+        return last[ends]
+
+    def _own_scores(self, batch: Batch) -> Tensor:
+        """By the model's whole forward; row by row where it would not find the ends of padded ones."""
+        inputs = self._padded(batch)[0]
+        options = {} if heads.last_token_layer(self.base) is None else {"use_cache": False}
+        if self.base.config.get_text_config().pad_token_id is None or virtual.is_at_work(self.model):
+            lengths = inputs["attention_mask"].sum(1).tolist()
+            singles = (
+                {name: tensor[[row], :length] for name, tensor in inputs.items()}
+                for row, length in enumerate(lengths)
+            )
+            return torch.cat([self.model(**single, **options).logits for single in singles]).float()
+        found: Tensor = self.model(**inputs, **options).logits
+        return found.float()
+
+    def _from_logits(self, inputs: Tensors, rows: Any, columns: Tensor, targets: Tensor) -> Tensors:
+        """The long way, through the whole model; unpacked it is the adapter's own forward, the truth."""
+        model = self.base if self.packs else self.model
+        logits = model(**inputs, use_cache=False).logits
+        if not self.packs:
+            columns = columns + (logits.shape[1] - inputs["input_ids"].shape[1])  # virtual tokens come first
+        log_p = (logits[rows, columns].float() / self.temperature).log_softmax(-1)
+        return {
+            "logps": log_p.gather(1, targets[:, None])[:, 0],
+            "entropy": -(log_p.exp() * log_p.clamp(min=torch.finfo(torch.float32).min)).sum(-1),
+        }
 
     def _packed(self, batch: Batch) -> tuple[Tensors, Any, Tensor]:
+        if virtual.is_at_work(self.model):
+            if virtual.is_prefix(self.model):
+                return virtual.prefix_inputs(self.model, batch), 0, batch.sources
+            inputs, sources = virtual.prompt_inputs(self.model, batch)
+            return inputs, 0, sources
         inputs = {"input_ids": batch.ids[None], "position_ids": batch.positions[None], "layout": batch.layout}
         return inputs, 0, batch.sources
 
@@ -70,10 +175,17 @@ class Policy(nn.Module):
                 rows.append(
                     torch.cat((segments[parent], segments[place])) if parent >= 0 else segments[place]
                 )
-        ids = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=0)
+        config = self.base.config.get_text_config()
+        ids = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=config.pad_token_id or 0)
         lengths = torch.tensor([len(row) for row in rows], device=ids.device)
         mask = (torch.arange(ids.shape[1], device=ids.device)[None] < lengths[:, None]).long()
-        return {"input_ids": ids, "attention_mask": mask}, batch.branches, batch.positions[batch.sources]
+        inputs = {"input_ids": ids, "attention_mask": mask}
+        separator = getattr(self.base.config, "sep_token_id", None)
+        if self.is_scoring and separator is not None and (getattr(config, "type_vocab_size", None) or 0) > 1:
+            # Encoders that tell the first text of a pair from the second: what follows the first separator.
+            is_after = (ids == separator).long().cumsum(1) - (ids == separator).long()
+            inputs["token_type_ids"] = (is_after > 0).long() * mask
+        return inputs, batch.branches, batch.positions[batch.sources]
 
     @torch.no_grad()
     def _probe(self, packing: bool) -> None:
@@ -82,8 +194,8 @@ class Policy(nn.Module):
         self.base.eval()
         probe, twin = _probe_batches(self.base.config.get_text_config().vocab_size)
         tolerance = 1e-3 if next(self.base.parameters()).dtype == torch.float32 else 0.25
-        expected = self(probe)
-        self.head = _find_head(self.base)
+        expected = self._asked(probe)
+        self.head = None if self.is_scoring else _find_head(self.base)
         if self.head is not None and not _close(self(probe), expected, tolerance):
             self.head = None
         if packing:
@@ -93,19 +205,25 @@ class Policy(nn.Module):
         for module, was_training in modes:
             module.training = was_training
 
+    def _asked(self, batch: Batch) -> Tensor:
+        """What this model is for."""
+        return self.scores(batch) if self.is_scoring else self(batch)
+
     def _try_packing(self, probe: Batch, twin: Batch, expected: Tensor, tolerance: float) -> str:
         """Turns packing on where it is exact; otherwise the reason why not."""
         try:
             self._set_attention(attention.NAME)
             self.packs = True
-            got, changed = self(probe), self(twin)
+            got, changed = self._asked(probe), self._asked(twin)
         except (TypeError, ValueError, RuntimeError, AttributeError, KeyError, IndexError) as error:
             self.packs = False
             return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:160]
-        mine = (probe.branches == 0).to(got.device)
+        of_row = torch.arange(probe.num_branches) if self.is_scoring else probe.branches
+        mine = (of_row == 0).to(got.device)
         if not _close(got, expected, tolerance):
             self.packs = False
-            return f"packed and single log-probabilities differ by {(got - expected).abs().max():.2g}"
+            what = "scores" if self.is_scoring else "log-probabilities"
+            return f"packed and single {what} differ by {(got - expected).abs().max():.2g}"
         if not torch.allclose(got[mine], changed[mine], atol=1e-6, rtol=0):
             self.packs = False
             return "an example sees its neighbour in the pack"

@@ -1,18 +1,11 @@
-"""Full fine-tuning joins the adapters' contract."""
+"""Full fine-tuning keeps its weights in float32."""
 
 from __future__ import annotations
 
-import pytest
 import torch
 
 from attune.adapters import full
-from attune.adapters.contract import AdapterContract, base_model
-
-
-class TestFull(AdapterContract):
-    @pytest.fixture
-    def config(self) -> full.Config:
-        return full.Config()
+from attune.adapters.contract import base_model
 
 
 def test_every_weight_learns_in_float32() -> None:

@@ -1,4 +1,4 @@
-"""LoRA joins the adapters' contract; its options do what they say; its errors name the layers."""
+"""LoRA's options do what they say; its errors name the layers."""
 
 from __future__ import annotations
 
@@ -8,24 +8,10 @@ import pytest
 import torch
 
 from attune.adapters import fused, lora
-from attune.adapters.contract import AdapterContract, base_model, learnt
+from attune.adapters.contract import base_model, learnt
 from attune.recipe.errors import RecipeError
 
 LAYERS = ["down_proj", "gate_proj", "k_proj", "lm_head", "o_proj", "q_proj", "up_proj", "v_proj"]
-
-
-class TestLora(AdapterContract):
-    @pytest.fixture(
-        params=[
-            {},
-            {"rslora": True, "alpha": 3.0},
-            {"target_modules": ["q_proj", "v_proj"]},
-            {"target_modules": r".*layers\.1\..*_proj"},
-            {"rank": 40},  # more than the layers' width: wasteful, not wrong
-        ]
-    )
-    def config(self, request: pytest.FixtureRequest) -> lora.Config:
-        return lora.Config(**{"rank": 4, **request.param})
 
 
 def layers_of(model: Any) -> dict[str, Any]:

@@ -118,8 +118,8 @@ def test_held_out_loss_is_the_mean_over_tokens_and_leaves_the_mode_alone(
     _, outcome = gradients(policy, store, 40)
     policy.zero_grad()
     policy.train()
-    loss, count = step.held_out_loss(policy, store, step.Micro(30), sft, CONFIG, None)
-    assert (loss, count) == (pytest.approx(outcome.loss, rel=1e-6), outcome.num_learnt)
+    loss, metrics, count = step.held_out_loss(policy, store, step.Micro(30), sft, CONFIG, None)
+    assert (loss, metrics, count) == (pytest.approx(outcome.loss, rel=1e-6), {}, outcome.num_learnt)
     assert policy.training
     assert all(p.grad is None for p in policy.parameters())
 
@@ -130,7 +130,7 @@ def test_held_out_examples_beyond_one_portion_are_counted(
     whole = step.held_out_loss(policy_of(model_dir), store, step.Micro(30), sft, CONFIG, None)
     monkeypatch.setattr(step, "_EXAMPLES_AT_ONCE", 3)
     portions = step.held_out_loss(policy_of(model_dir), store, step.Micro(30), sft, CONFIG, None)
-    assert portions == (pytest.approx(whole[0], rel=1e-6), whole[1])
+    assert portions == (pytest.approx(whole[0], rel=1e-6), {}, whole[2])
 
 
 def test_a_loss_that_is_no_number_names_file_and_rows(model_dir: Path, store: Store) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+import transformers
 
 from attune.data.template import ChatTemplate
 from attune.data.tokenizer import train_tokenizer
@@ -52,12 +52,16 @@ def write_rows(path: Path, count: int) -> Path:
     return path
 
 
-def save_model(folder: Path, *, hidden: int = 32, attention_dropout: float = 0.0) -> Path:
-    """A Llama of two layers with random weights, its tokenizer and the ChatML template."""
+def save_model(
+    folder: Path, *, hidden: int = 32, attention_dropout: float = 0.0, family: str = "Llama"
+) -> Path:
+    """A Llama (or another of its kind) of two layers with random weights, its tokenizer and the ChatML
+    template.
+    """
     tokenizer = train_tokenizer((" ".join(row.values()) for row in rows(40)), 300)
     ChatTemplate.load(tokenizer, "chatml")
     torch.manual_seed(0)
-    config = LlamaConfig(
+    config = getattr(transformers, f"{family}Config")(
         vocab_size=300,
         hidden_size=hidden,
         intermediate_size=2 * hidden,
@@ -70,7 +74,7 @@ def save_model(folder: Path, *, hidden: int = 32, attention_dropout: float = 0.0
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 

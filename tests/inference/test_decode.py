@@ -192,7 +192,7 @@ def test_the_slow_way_makes_the_same_choices(tiny: Tiny) -> None:
     model, prompts = tiny("llama"), _prompts()
     generation = Generation(max_new_tokens=12, temperature=1.0, top_k=30, repetition_penalty=1.1)
     with torch.inference_mode(), evaluating(model):
-        slow = single.generate(model, prompts, generation, STOPS, 2, 128, None)
+        slow = single.generate(model, prompts, generation, STOPS, 2, None, 128, None)
     fast = generate(model, prompts, generation, STOPS, num_samples=2)
     assert _ids(slow) == _ids(fast)
     for ours, theirs in zip(fast, slow, strict=True):

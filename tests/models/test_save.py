@@ -13,7 +13,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from attune.adapters import fused, lora
 from attune.data.template import ChatTemplate
-from attune.models.load import base_of, load_for_inference
+from attune.models.folders import base_of
+from attune.models.load import load_for_inference
 from attune.models.save import save
 from attune.recipe.schema import Model
 

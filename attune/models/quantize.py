@@ -1,0 +1,157 @@
+"""A base in four bits (NF4 with double quantisation), and back.
+
+Each matrix of the layers is cut into blocks of 64 numbers, each block divided by its largest, and each number
+replaced by the nearest of 16 quantiles of the normal distribution; the 64ths' sizes are quantised again to
+8 bits. About 0.52 bytes a weight. Dettmers et al., QLoRA, arXiv 2305.14314, section 3. The arithmetic is
+bitsandbytes', on a GPU or a CPU. The head and the embeddings keep their precision, as in the paper.
+
+The codes depend on the weights of the base's own files alone, not on the precision of the arithmetic: what
+was learnt over them fits again whenever the folder is loaded.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..recipe.errors import RecipeError
+from ..recipe.messages import say
+
+BYTES_A_WEIGHT = 0.5 + 1 / 64 + 4 / (64 * 256)
+"""A code of 4 bits; for each 64 a size of 8 bits; for each 256 of these one in float32."""
+
+_FILE = "quantization.json"
+"""Beside an adapter that was trained over a quantised base; PEFT and vLLM take no notice of it."""
+_SETTINGS = {"quant_type": "nf4", "double_quantization": True}
+
+
+def quantize(model: Any, compute: torch.dtype, device: torch.device | str | None = None) -> Any:
+    """Replaces the matrices of ``model`` one by one, so that both forms never lie side by side as a whole;
+    the other weights become ``compute``. On ``meta`` nothing is done. A model that is quantised already
+    stays as it is.
+
+    Raises RecipeError where bitsandbytes is not installed.
+    """
+    device = device or next(model.parameters()).device
+    if is_quantized(model) or next(model.parameters()).is_meta:
+        return model
+    need_bitsandbytes()
+    for parent, name, layer in list(_matrices(model)):
+        setattr(parent, name, _quantized(layer, compute, device))
+    for parameter in model.parameters():
+        if parameter.is_floating_point() and not hasattr(parameter, "quant_state"):
+            parameter.data = parameter.data.to(compute)
+    model.is_loaded_in_4bit = True  # PEFT asks the model, not its layers
+    return model.to(device)
+
+
+@torch.no_grad()
+def dequantize(model: Any, dtype: torch.dtype = torch.float32) -> Any:
+    """The quantised ``model`` with ordinary matrices of the same values."""
+    from bitsandbytes.functional import dequantize_4bit
+    from bitsandbytes.nn.modules import Linear4bit
+
+    for module in list(model.modules()):
+        for name, layer in list(module.named_children()):
+            if isinstance(layer, Linear4bit):
+                codes: Any = layer.weight
+                weight = dequantize_4bit(codes.data, codes.quant_state).to(dtype)
+                plain = nn.Linear(
+                    layer.in_features, layer.out_features, layer.bias is not None, device="meta"
+                )
+                plain.weight = nn.Parameter(weight, requires_grad=False)
+                if layer.bias is not None:
+                    plain.bias = nn.Parameter(layer.bias.to(dtype), requires_grad=False)
+                setattr(module, name, _on_its_side(plain) if layer.is_conv1d else plain)
+    model.is_loaded_in_4bit = False
+    return model
+
+
+def is_quantized(model: Any) -> bool:
+    """True for a model that ``quantize`` made."""
+    return bool(getattr(model, "is_loaded_in_4bit", False))
+
+
+def num_weights(parameter: nn.Parameter) -> int:
+    """Numbers in a parameter; of a quantised one those that it stands for."""
+    state = getattr(parameter, "quant_state", None)
+    return parameter.numel() if state is None else math.prod(state.shape)
+
+
+def mark(folder: Path) -> None:
+    """Notes in an adapter's folder that its base was quantised."""
+    (folder / _FILE).write_text(json.dumps(_SETTINGS, indent=1) + "\n", encoding="utf-8")
+
+
+def is_marked(folder: str | Path) -> bool:
+    """True for an adapter that was trained over a quantised base."""
+    return (Path(folder) / _FILE).is_file()
+
+
+def matrix_names(model: Any) -> list[str]:
+    """The matrices that ``quantize`` replaces."""
+    head = model.get_output_embeddings()
+    return [
+        name
+        for name, layer in model.named_modules()
+        if type(layer).__name__ in ("Linear", "Conv1D") and layer is not head
+    ]
+
+
+def _matrices(model: Any) -> Iterator[tuple[Any, str, Any]]:
+    for name in matrix_names(model):
+        parent, _, own = name.rpartition(".")
+        yield model.get_submodule(parent), own, model.get_submodule(name)
+
+
+def _quantized(layer: Any, compute: torch.dtype, device: torch.device | str) -> Any:
+    from bitsandbytes.nn.modules import Linear4bit, Params4bit
+
+    is_conv1d = type(layer).__name__ == "Conv1D"
+    weight = (layer.weight.T if is_conv1d else layer.weight).detach().contiguous()
+    made: Any = Linear4bit(  # type: ignore[no-untyped-call]
+        weight.shape[1],
+        weight.shape[0],
+        bias=layer.bias is not None,
+        compute_dtype=compute,
+        quant_type="nf4",
+        compress_statistics=True,
+        device="meta",
+    )
+    codes: Any = Params4bit(weight, requires_grad=False, quant_type="nf4", compress_statistics=True)
+    made.weight = codes.to(device)  # where the numbers become codes
+    if layer.bias is not None:
+        made.bias = nn.Parameter(layer.bias.detach().to(device), requires_grad=False)
+    made.is_conv1d = is_conv1d
+    return made
+
+
+def _on_its_side(linear: nn.Linear) -> Any:
+    """GPT-2's kind of matrix, ``[in, out]``."""
+    from transformers.pytorch_utils import Conv1D
+
+    made = Conv1D(linear.out_features, linear.in_features)
+    made.weight = nn.Parameter(linear.weight.T.contiguous(), requires_grad=False)
+    made.bias = linear.bias
+    return made
+
+
+def need_bitsandbytes() -> None:
+    """Raises RecipeError where it is not installed."""
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise RecipeError(
+            say(
+                "adapter=qlora needs bitsandbytes, which is not installed. Type: pip install "
+                "'attune[qlora]'; "
+                "or use adapter=lora.",
+                "adapter=qlora 需要 bitsandbytes，但尚未安装。请输入：pip install 'attune[qlora]'；"
+                "或改用 adapter=lora。",
+            )
+        )

@@ -1,0 +1,58 @@
+"""``attune methods``: the numbers by hand on a tiny model; what does not fit says why."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from attune.cli.main import run
+from attune.engine.methods import methods
+from attune.recipe import plugs
+
+
+def test_every_method_has_a_row(model_dir: Path) -> None:
+    rows = {row.name: row for row in methods(str(model_dir))}
+    assert set(rows) == set(plugs.names("adapters"))
+    # 300 * 32 twice, and two layers of q, k, v, o, three of the feed-forward, two norms, and the last norm
+    whole = 2 * 300 * 32 + 2 * (32 * 32 * 2 + 32 * 16 * 2 + 3 * 32 * 64 + 2 * 32) + 32
+    assert rows["full"].num_trained_parameters == whole
+    assert rows["full"].share == 1.0
+    # rank * (in + out), all matrices of two layers
+    low_rank = 2 * 16 * (2 * 64 + 2 * 48 + 3 * 96)
+    assert rows["lora"].num_trained_parameters == low_rank
+    assert rows["lora"].share == pytest.approx(low_rank / (whole + low_rank))
+    assert rows["lora"].settings == "rank=16, target_modules=all-linear, start=zero"
+    assert rows["prompt"].num_trained_parameters == 64 * 32
+    assert rows["prefix"].num_trained_parameters == 32 * 2 * 2 * 16
+    assert rows["bitfit"].num_trained_parameters == 2 * (3 * 32 + 2 * 16 + 2 * 64)
+    assert rows["qlora"].memory_gib is not None
+    assert rows["lora"].memory_gib is not None
+    assert rows["qlora"].memory_gib < rows["lora"].memory_gib
+    assert "objective trains a language model" in rows["probe"].note
+    assert rows["peft"].num_trained_parameters is None
+    assert not rows["prompt"].merges
+    assert rows["lora"].merges
+
+
+def test_the_command(model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["methods", "--model", str(model_dir), "--json"]) == 0
+    table = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in table] == plugs.names("adapters")
+    assert run(["methods", "--model", str(model_dir)]) == 0
+    text = capsys.readouterr().out
+    assert "arXiv 2106.09685" in text
+    assert "a low-rank correction of each matrix" in text
+    assert run(["methods", "--model", str(model_dir / "nowhere")]) == 2
+    assert "No model at" in capsys.readouterr().err
+
+
+def test_several_adapters_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["merge", "a", "b", "--output", str(tmp_path / "m"), "--how", "tise"]) == 2
+    assert (
+        "--how: 'tise'. Allowed: linear, ties, dare, dare_ties. Did you mean 'ties'?"
+        in capsys.readouterr().err
+    )
+    assert run(["merge", "a", "b", "--output", str(tmp_path / "m"), "--weights", "half"]) == 2
+    assert "--weights half: not numbers with commas between them" in capsys.readouterr().err
