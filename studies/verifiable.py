@@ -146,9 +146,14 @@ def main() -> None:
     begun = time.monotonic()
     before = measure(start(options.out, options.sft_steps))
     line = bootstrap(before[:, 0])
-    print(f"start: reward {line.mean:.3f} [{line.low:.3f}, {line.high:.3f}], right {before[:, 1].mean():.3f}, "
-          f"form {before[:, 2].mean():.3f}; {time.monotonic() - begun:.0f} s", flush=True)
-    print("| method | reward after | right | form | gain | KL | seconds a run |\n|---|---|---|---|---|---|---|")
+    print(
+        f"start: reward {line.mean:.3f} [{line.low:.3f}, {line.high:.3f}], right {before[:, 1].mean():.3f}, "
+        f"form {before[:, 2].mean():.3f}; {time.monotonic() - begun:.0f} s",
+        flush=True,
+    )
+    print(
+        "| method | reward after | right | form | gain | KL | seconds a run |\n|---|---|---|---|---|---|---|"
+    )
     for method in options.methods:
         begun = time.monotonic()
         runs = [learn(options.out, method, seed, options.steps) for seed in options.seeds]
@@ -158,8 +163,11 @@ def main() -> None:
         gain = paired_bootstrap(mean[:, 0], before[:, 0])
         kls = " ".join(f"{kl_of(run):.3f}" for run in runs)
         each = " ".join(f"{one[:, 0].mean():.3f}" for one in after)
-        print(f"| {method} | {each} | {mean[:, 1].mean():.3f} | {mean[:, 2].mean():.3f} | "
-              f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] | {kls} | {seconds:.0f} |", flush=True)
+        print(
+            f"| {method} | {each} | {mean[:, 1].mean():.3f} | {mean[:, 2].mean():.3f} | "
+            f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] | {kls} | {seconds:.0f} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from .kept import as_row, as_rows
 from .labels import Labels
 from .layout import Segments
 from .parallel import CHUNK, PARALLEL_FROM
-from .places import files_of, is_hub
+from .places import fingerprint
 from .template import ChatTemplate
 
 OnProgress = Callable[[str, int, int], None]
@@ -78,11 +78,11 @@ def prepare(
             say("No data: name a file with --data my.json.", "没有数据：请用 --data my.json 指定文件。")
         )
     held_sources = data.held_out if isinstance(data.held_out, list) else []
-    fingerprint = _fingerprint([*data.train, *held_sources], kind)
+    files = _fingerprint([*data.train, *held_sources], kind)
     place = None
-    if fingerprint is not None:
+    if files is not None:
         name = cache.key(
-            files=fingerprint,
+            files=files,
             data=data.model_dump(exclude={"workers", "cache_dir"}),
             kind=kind,
             policy=dataclasses.asdict(policy),
@@ -298,17 +298,8 @@ def _stop_where_told(data: Data, done: Sequence[Encoded], origins: Sequence[Orig
 
 def _fingerprint(wanted: list[Source], kind: str) -> list[list[str]] | None:
     """Path and content hash of every file, or None where a source is not a file and may change unseen."""
-    found = []
-    for source in wanted:
-        if is_hub(source.path):
-            return None
-        for path in files_of(source, kind, []):
-            with open(path, "rb") as file:
-                digest = hashlib.sha256()
-                while block := file.read(2**20):
-                    digest.update(block)
-            found.append([path, digest.hexdigest()])
-    return found
+    found = [fingerprint(source, kind) for source in wanted]
+    return None if None in found else [entry for one in found for entry in one or ()]
 
 
 def _tokenizer_digest(tokenizer: Any) -> str:

@@ -22,6 +22,7 @@ from .examples import (
     Prompt,
     Role,
     RowError,
+    Text,
     Verdict,
     texts,
 )
@@ -39,11 +40,11 @@ def check(example: Example) -> tuple[Example, str | None]:
 
     Raises RowError with the number of the turn, counted from 1 with the system message, that breaks a rule.
     """
-    for text in texts(example):
-        _must_encode(text)
     if isinstance(example, Conversation):
         return _conversation(example)
-    if isinstance(example, Preference):
+    if isinstance(example, Text):
+        _must_encode(example.text)
+    elif isinstance(example, Preference):
         _preference(example)
     elif isinstance(example, Verdict):
         _turns((*example.prompt, *example.answer))
@@ -119,6 +120,8 @@ def _must_answer(answer: Messages, before: int) -> None:
 
 
 def _labelled(example: Labelled) -> None:
+    for text in texts(example):
+        _must_encode(text)
     if example.image is None and not (example.text or "").strip():
         raise RowError(say("the text is empty.", "文本为空。"), "empty_text")
     if isinstance(example.label, float) and not math.isfinite(example.label):
@@ -133,6 +136,7 @@ def _labelled(example: Labelled) -> None:
 def _turns(messages: Messages) -> None:
     before: Role | None = None
     for number, message in enumerate(messages, start=1):
+        _must_encode(message.content)
         if before not in _MAY_FOLLOW[message.role]:
             raise RowError(_out_of_order(number, before, message), "turns_out_of_order")
         if not message.content.strip() and not _may_be_empty(message):

@@ -9,13 +9,13 @@ from typing import Any
 from ..recipe import plugs
 from ..recipe.errors import DataError
 from ..recipe.messages import join, say
+from ..recipe.schema import Source
 from .examples import Labelled, Origin, RowError
 from .formats._label import LABEL
 from .formats._row import first
 from .places import files_of
 from .read import rows
 from .rules import check
-from ..recipe.schema import Source
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,6 +121,18 @@ class Policy(nn.Module):
         found: Tensor = layer(self._states(inputs, rows, columns))
         return found.float()
 
+    def token_states(self, batch: Batch) -> tuple[Tensor, ...]:
+        """The hidden states of every layer, the embeddings first, of every token of examples without branches:
+        ``[t, d]`` each, as the tokens lie in the batch.
+        """
+        batch = batch.to(self.device)
+        inputs = self._packed(batch)[0] if self.packs else self._padded(batch)[0]
+        states = self.base.base_model(**inputs, output_hidden_states=True).hidden_states
+        if self.packs:
+            return tuple(layer[0] for layer in states)
+        is_token = inputs["attention_mask"].bool()
+        return tuple(layer[is_token] for layer in states)
+
     def _without_padding(self, batch: Batch) -> Tensor:
         """The ends of the branches, before tokens that stand for padding: transformers passes over them."""
         pad, ends = self.base.config.get_text_config().pad_token_id, batch.ends
@@ -190,8 +202,8 @@ class Policy(nn.Module):
     @torch.no_grad()
     def _probe(self, packing: bool) -> None:
         """Decides head and layout on a few tokens; leaves the model's mode and random state alone."""
-        modes = [(module, module.training) for module in self.base.modules()]
-        self.base.eval()
+        modes = [(module, module.training) for module in self.model.modules()]
+        self.model.eval()
         probe, twin = _probe_batches(self.base.config.get_text_config().vocab_size)
         tolerance = 1e-3 if next(self.base.parameters()).dtype == torch.float32 else 0.25
         expected = self._asked(probe)

@@ -116,7 +116,7 @@ def _quantized(layer: Any, compute: torch.dtype, device: torch.device | str) -> 
 
     is_conv1d = type(layer).__name__ == "Conv1D"
     weight = (layer.weight.T if is_conv1d else layer.weight).detach().contiguous()
-    made: Any = Linear4bit(  # type: ignore[no-untyped-call]
+    made: Any = Linear4bit(
         weight.shape[1],
         weight.shape[0],
         bias=layer.bias is not None,

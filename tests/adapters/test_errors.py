@@ -106,7 +106,6 @@ def test_what_peft_refuses_is_told_in_its_words() -> None:
         ("vera", {"rank": 4}, "Its options: task_type, "),
         ("c3a", {"block_size": 25}, "PEFT cannot put C3A on this model (llama): The block size should be"),
         ("poly", {"r": 2, "n_tasks": 2}, "poly of PEFT cannot be used here: task_ids should not be None"),
-        ("shadow", {}, "shadow of PEFT cannot be used here: Shadow state sequence shape"),
     ],
 )
 def test_what_is_passed_through_and_refused(method: str, options: dict[str, Any], why: str) -> None:

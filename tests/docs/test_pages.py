@@ -123,9 +123,15 @@ def rows(count: int, start: int = 0) -> list[dict[str, str]]:
 
 
 def pairs(count: int) -> list[dict[str, str]]:
+    """The better answer knows; it is the longer one in every other row."""
+    rest = ("", " Ask at table {} or at the door, they will know.")
     return [
-        {"prompt": row["instruction"], "chosen": f"{row['output']} Enjoy!", "rejected": "Who knows."}
-        for row in rows(count)
+        {
+            "prompt": row["instruction"],
+            "chosen": f"{row['output']} Enjoy!",
+            "rejected": f"No idea {place}." + rest[place % 2].format(place),
+        }
+        for place, row in enumerate(rows(count))
     ]
 
 
