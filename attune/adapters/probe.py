@@ -1,9 +1,9 @@
 """The linear probe: nothing of the trunk learns, only the head over it.
 
-What the trunk has learnt before is all that the head can use, so its score tells how much of the task lies in the
-representations already (Alain and Bengio, arXiv 1610.01644). ``attune probe`` finds the same kind of head in closed
-form from features that are computed once; this one is learnt by the loop, for data that comes in any way the loop
-takes. The result is an ordinary model.
+What the trunk has learnt before is all that the head can use, so its score tells how much of the task lies in
+the representations already (Alain and Bengio, arXiv 1610.01644). ``attune probe`` finds the same kind of head
+in closed form from features that are computed once; this one is learnt by the loop, for data that comes in
+any way the loop takes. The result is an ordinary model.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ def attach(model: Any, config: Config) -> Any:
     if not heads.is_scoring(model):
         raise RecipeError(
             say(
-                "adapter=probe trains the head of a classifier or a reward model, and this objective trains a "
+                "adapter=probe trains the head of a classifier or a reward model, and this objective "
+                "trains a "
                 "language model. Use it with attune classify, or another adapter.",
                 "adapter=probe 训练分类模型或奖励模型的输出头，而当前目标训练的是语言模型。"
                 "请用于 attune classify，或换一个适配器。",

@@ -26,6 +26,7 @@ from . import (
     predict,
     prefer,
     pretrain,
+    probe,
     quickstart,
     reference,
     reward,
@@ -70,6 +71,7 @@ _add(eval.eval, GeneratingCommand)
 _add(chat.chat, GeneratingCommand)
 _add(prefer.prefer, GeneratingCommand)
 _add(predict.predict)
+_add(probe.probe)
 _add(merge.merge)
 _add(methods.methods)
 _add(runs.runs)

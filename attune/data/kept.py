@@ -15,8 +15,7 @@ _PLAINEST = ("pairs", "labelled", "kto", "prompts")
 
 
 def as_rows(examples: Sequence[Example]) -> list[dict[str, Any]]:
-    """Conversations in the messages form; other kinds in the first format of theirs that takes all of them.
-    """
+    """Conversations in the messages form; other kinds in a format of theirs that takes all of them."""
     if not examples or isinstance(examples[0], Conversation):
         return [as_row(example) for example in examples]
     kind = kind_of_example(examples[0])

@@ -108,14 +108,21 @@ class Labels:
             counts = [int(sum(column)) for column in zip(*values, strict=True)]
         return Labels(self.task, self.names, tuple(counts))
 
+    def _fault(self, label: Label) -> str | None:
+        try:
+            self.values(label)
+        except RowError as error:
+            return str(error)
+        return None
+
     def must_know(self, examples: Sequence[Example], origins: Sequence[Origin]) -> None:
         """Raises DataError where a row has a label that the table cannot take, with the first such rows."""
-        wrong = []
-        for example, origin in zip(examples, origins, strict=True):
-            try:
-                self.values(example.label if isinstance(example, Labelled) else "")
-            except RowError as error:
-                wrong.append(f"{origin.path}:{origin.row}: {error}")
+        reasons = (self._fault(example.label) for example in examples if isinstance(example, Labelled))
+        wrong = [
+            f"{origin.path}:{origin.row}: {reason}"
+            for origin, reason in zip(origins, reasons, strict=True)
+            if reason is not None
+        ]
         if wrong:
             head = say(
                 "Rows with labels that do not fit the training data's: {n}",

@@ -1,4 +1,4 @@
-"""Rows to predict: what a labelled format reads of them, with their other columns kept and no label needed."""
+"""Rows to predict: what a labelled format reads of them; their other columns are kept, no label is needed."""
 
 from __future__ import annotations
 

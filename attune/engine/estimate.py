@@ -10,12 +10,14 @@ size f, h heads of size a and k key heads, in a dtype of s bytes (activations th
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from ..models import memory
+from ..models.adapted import Adapted, inner
 from ..models.policy import Policy
 
 
@@ -50,16 +52,21 @@ class Shape:
             int(text.vocab_size),
         )
 
-    def activation_bytes(self, num_tokens: int, dtype_bytes: int, *, checkpointing: bool = False) -> int:
-        """What autograd keeps for the backward pass of ``num_tokens`` tokens."""
+    def activation_bytes(
+        self, num_tokens: int, dtype_bytes: int, *, checkpointing: bool = False, frozen_layers: int = 0
+    ) -> int:
+        """What autograd keeps for the backward pass of ``num_tokens`` tokens; of the first ``frozen_layers``,
+        before which nothing learns, it keeps nothing.
+        """
+        num_layers = self.num_layers - frozen_layers
         attention = (2 * (self.heads + 2 * self.key_heads) + self.heads) * self.head_size
         # float32 copies inside the norms come on top of the inputs and outputs in the arithmetic's dtype
         a_layer = num_tokens * (
             dtype_bytes * (4 * self.hidden + attention + 4 * self.feed_forward) + 8 * self.hidden
         )
         if checkpointing:
-            return self.num_layers * num_tokens * self.hidden * dtype_bytes + a_layer
-        return self.num_layers * a_layer
+            return num_layers * num_tokens * self.hidden * dtype_bytes + a_layer
+        return num_layers * a_layer
 
     def matrix_parameters(self) -> int:
         """Weights of the layers' matrices, which decide the arithmetic of a token."""
@@ -75,6 +82,39 @@ class Shape:
             passes * num_tokens * self.matrix_parameters()
             + (8 if full else 4) * num_learnt * self.hidden * self.vocabulary
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What a model with its adapter consists of."""
+
+    total: int
+    trained: int
+    frozen_layers: int
+    """Those before the first thing that learns."""
+
+    @classmethod
+    def of(cls, model: Any) -> Counts:
+        """Of a model that may have shapes and no numbers."""
+        sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+        return cls(sum(n for n, _ in sizes), sum(n for n, learns in sizes if learns), _frozen_layers(model))
+
+
+def _frozen_layers(model: Any) -> int:
+    """How many layers stand before the first thing that learns: no gradient goes back through them."""
+    if isinstance(model, Adapted):
+        names = list(model.places)
+    else:
+        names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    head = inner(model).get_output_embeddings()
+    ends = {name for name, module in inner(model).named_modules() if module is head}
+    first = []
+    for name in names:
+        if found := re.search(r"\.(\d+)\.", name):
+            first.append(int(found[1]))
+        elif not (name.endswith("norm.weight") or any(end in name for end in ends)):
+            return 0
+    return min(first, default=0)
 
 
 def checkpointing_needed(policy: Policy, num_tokens: int, device: torch.device) -> bool:

@@ -15,6 +15,7 @@ from ..recipe import plugs
 from ..recipe.errors import RecipeError
 from ..recipe.messages import pick, say
 from ..recipe.schema import Model
+from .estimate import Counts
 from .plan import peak_bytes
 
 NUM_TOKENS = 4096
@@ -107,10 +108,9 @@ def _numbers(module: Any, method: Method, config: Any) -> tuple[int, int, float]
 
     with torch.device("meta"):
         model = module.attach(AutoModelForCausalLM.from_config(config), method)
-    counts = [(p.numel(), p.requires_grad) for p in model.parameters()]
-    total, trained = sum(n for n, _ in counts), sum(n for n, learns in counts if learns)
+    counts = Counts.of(model)
     tokens = NUM_TOKENS + method.virtual_tokens
-    return total, trained, peak_bytes(method, config, "bf16", total, trained, tokens) / GIB
+    return counts.total, counts.trained, peak_bytes(method, config, "bf16", counts, tokens) / GIB
 
 
 def _settings(method: Method) -> str:

@@ -27,7 +27,7 @@ from ..recipe.errors import RecipeError
 from ..recipe.messages import say
 from ..recipe.schema import Recipe
 from .attach import attach, base_dtype, method_of
-from .estimate import Shape
+from .estimate import Counts, Shape
 from .parts import count_steps, micro_tokens, open_model, peak_learning_rate, prepare_data, resolve_model
 
 _LIBRARIES_GIB = 0.45
@@ -138,7 +138,7 @@ def _plan(recipe: Recipe) -> Plan:
     precision = resolve(recipe.train.precision, device)
     adapter = plugs.find("adapters", recipe.adapter.name)
     objective = plugs.find("objectives", recipe.objective.name)
-    total, trained = _parameters(recipe, tokenizer, config)
+    counts = Counts.of(_on_meta(recipe, tokenizer, config))
     num_steps, eval_steps = count_steps(recipe, len(data.train))
     most = micro_tokens(recipe, data.train)
     typical = _typical_step(data.train, recipe, most)
@@ -157,8 +157,8 @@ def _plan(recipe: Recipe) -> Plan:
         longest_example=int(data.train.lengths.max()),
         num_steps=num_steps,
         eval_steps=eval_steps,
-        num_parameters=total,
-        num_trained_parameters=trained,
+        num_parameters=counts.total,
+        num_trained_parameters=counts.trained,
         learning_rate=peak_learning_rate(recipe, adapter, objective),
         precision=precision,
         device=str(device),
@@ -167,8 +167,7 @@ def _plan(recipe: Recipe) -> Plan:
             method_of(recipe),
             config,
             precision,
-            total,
-            trained,
+            counts,
             _num_at_once(recipe, typical, most),
             checkpointing=recipe.train.activation_checkpointing == "on",
         )
@@ -178,13 +177,6 @@ def _plan(recipe: Recipe) -> Plan:
         tokens_per_second=tokens / an_epoch / a_step,
         notices=tuple(text for level, text in [*notices, *data.notices] if level == "warning"),
     )
-
-
-def _parameters(recipe: Recipe, tokenizer: Any, config: Any) -> tuple[int, int]:
-    """Parameters in all and those that learn, from a model that has shapes and no numbers."""
-    model = _on_meta(recipe, tokenizer, config)
-    counts = [(p.numel(), p.requires_grad) for p in model.parameters()]
-    return sum(n for n, _ in counts), sum(n for n, learns in counts if learns)
 
 
 def _on_meta(recipe: Recipe, tokenizer: Any, config: Any) -> Any:
@@ -283,8 +275,7 @@ def peak_bytes(
     method: Method,
     config: Any,
     precision: str,
-    total: int,
-    trained: int,
+    counts: Counts,
     num_tokens: int,
     *,
     checkpointing: bool = False,
@@ -293,12 +284,14 @@ def peak_bytes(
     size = DTYPES[precision].itemsize
     shape = Shape.of(config)
     # What an adapter learns is in float32 whatever the base is in.
-    frozen = 0 if method.trains_base else total - trained
-    weights = float((total - frozen) * 4 + frozen * size)
+    frozen = 0 if method.trains_base else counts.total - counts.trained
+    weights = float((counts.total - frozen) * 4 + frozen * size)
     if method.is_quantized:
         weights -= shape.matrix_parameters() * (size - quantize.BYTES_A_WEIGHT)
-    states = trained * 12
-    activations = shape.activation_bytes(num_tokens, size, checkpointing=checkpointing)
+    states = counts.trained * 12
+    activations = shape.activation_bytes(
+        num_tokens, size, checkpointing=checkpointing, frozen_layers=counts.frozen_layers
+    )
     chunks = 3 * 24 * 2**20
     return weights + states + activations + chunks
 

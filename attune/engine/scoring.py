@@ -1,4 +1,6 @@
-"""What a run needs whose objective asks for scores instead of log-probabilities: a head described by the data."""
+"""What a run needs whose objective asks for scores instead of log-probabilities: a head described by the
+data.
+"""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
 """How scores compare with labels: pure functions of arrays, each metric with a bootstrap interval over rows.
 
-Legend: ``n`` rows, ``k`` classes, ``r`` resamples. ``predicted``: of classes probabilities ``[n, k]``, of several
-classes a probability each ``[n, k]``, of a number ``[n, 1]``. ``wanted``: ``[n]`` class ids, ``[n, k]`` marks, or
-``[n]`` numbers.
+Legend: ``n`` rows, ``k`` classes, ``r`` resamples. ``predicted``: of classes probabilities ``[n, k]``, of
+several classes a probability each ``[n, k]``, of a number ``[n, 1]``. ``wanted``: ``[n]`` class ids,
+``[n, k]`` marks, or ``[n]`` numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,8 +31,9 @@ def metrics_of(task: str) -> Mapping[str, Statistic]:
 def intervals(
     task: str, predicted: Floats, wanted: NDArray[Any], *, against: Floats | None = None, seed: int = 0
 ) -> dict[str, Interval]:
-    """Each metric with its 95% percentile bootstrap interval; with ``against`` (another model's predictions of the
-    same rows) the difference to it, on the same resamples. A metric that these rows do not define is left out.
+    """Each metric with its 95% percentile bootstrap interval; with ``against`` (another model's predictions
+    of the same rows) the difference to it, on the same resamples. A metric that these rows do not define is left
+    out.
     """
     n = len(wanted)
     random = np.random.default_rng(seed)
@@ -59,7 +60,24 @@ def confusion(predicted: Ints, wanted: Ints, num_classes: int) -> Ints:
     return flat.reshape(num_classes, num_classes).astype(np.int64)
 
 
-def reliability(confidence: Floats, is_right: Floats, num_bins: int = NUM_BINS) -> list[tuple[float, float, int]]:
+def figures(task: str, names: Sequence[str], predicted: Floats, wanted: NDArray[Any]) -> dict[str, Any]:
+    """What pictures are drawn of: ``confusion`` with its ``classes``, and ``reliability``."""
+    if task == "number":
+        return {}
+    if task == "several":
+        return {"reliability": reliability(predicted.ravel(), wanted.ravel())}
+    chosen = predicted.argmax(1)
+    right = (chosen == wanted).astype(np.float64)
+    return {
+        "classes": list(names),
+        "confusion": confusion(chosen, wanted, len(names)).tolist(),
+        "reliability": reliability(predicted.max(1), right),
+    }
+
+
+def reliability(
+    confidence: Floats, is_right: Floats, num_bins: int = NUM_BINS
+) -> list[tuple[float, float, int]]:
     """Bins of equal width over 0..1 that hold rows: mean confidence, share that is right, rows."""
     place = np.minimum((confidence * num_bins).astype(np.int64), num_bins - 1)
     bins = []
@@ -71,16 +89,16 @@ def reliability(confidence: Floats, is_right: Floats, num_bins: int = NUM_BINS) 
 
 
 def calibration_error(confidence: Floats, is_right: Floats, num_bins: int = NUM_BINS) -> float:
-    """Expected calibration error: the distance of confidence and share right, averaged over rows by bins (Guo et
-    al., arXiv 1706.04599, equation 5).
+    """Expected calibration error: the distance of confidence and share right, averaged over rows by bins (Guo
+    et al., arXiv 1706.04599, equation 5).
     """
     bins = reliability(confidence, is_right, num_bins)
     return sum(num * abs(sure - right) for sure, right, num in bins) / max(1, len(confidence))
 
 
 def rank_auc(scores: Floats, is_positive: NDArray[np.bool_]) -> float:
-    """The probability that a positive row has a higher score than a negative one, ties half (Mann-Whitney); NaN
-    where one of the two is absent.
+    """The probability that a positive row has a higher score than a negative one, ties half (Mann-Whitney);
+    NaN where one of the two is absent.
     """
     num_positive = int(is_positive.sum())
     num_negative = len(scores) - num_positive
@@ -110,7 +128,9 @@ def _macro_f1(probabilities: Floats, classes: Ints) -> float:
 
 def _mean_f1(hits: Any, predicted: Any, wanted: Any) -> float:
     present = (predicted + wanted) > 0
-    return float((2 * hits[present] / (predicted + wanted)[present]).mean()) if present.any() else float("nan")
+    return (
+        float((2 * hits[present] / (predicted + wanted)[present]).mean()) if present.any() else float("nan")
+    )
 
 
 def _auc(probabilities: Floats, classes: Ints) -> float:

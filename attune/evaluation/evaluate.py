@@ -173,9 +173,10 @@ def _of_scores(
     if against is not None and (against == BASE or scored.kind_of(against) != kind):
         raise RunError(
             say(
-                "{run} gives scores, and {against} gives none of that kind: there is nothing to compare. Name "
-                "another run of the same objective: --against <run>.",
-                "{run} 输出分数，而 {against} 不输出同类分数，无法比较。请指明同类的另一个运行：--against <运行>。",
+                "{run} gives scores, and {against} gives none of that kind: there is nothing to compare. "
+                "Name another run of the same objective: --against <run>.",
+                "{run} 输出分数，而 {against} 不输出同类分数，无法比较。"
+                "请指明同类的另一个运行：--against <运行>。",
                 run=run,
                 against=against,
             )

@@ -42,15 +42,16 @@ def confusion(names: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
             colour = "var(--run)" if row == column else "var(--base)"
             label = escape(f"{name} → {names[column]}: {num} ({share:.0%})")
             body.append(
-                f'<g><title>{label}</title><rect x="{x}" y="{y}" width="{cell - 2}" height="{cell - 2}" rx="3" '
-                f'fill="{colour}" fill-opacity="{0.06 + 0.74 * share:.3f}"/>'
+                f'<g><title>{label}</title><rect x="{x}" y="{y}" width="{cell - 2}" '
+                f'height="{cell - 2}" rx="3" fill="{colour}" fill-opacity="{0.06 + 0.74 * share:.3f}"/>'
                 f"{_text(x + cell / 2 - 1, y + cell / 2 + 4, str(num), 'middle')}</g>"
             )
     foot = top + cell * len(names) + 12
     for column, name in enumerate(names):
-        x = left + cell * column + cell / 2
+        middle = left + cell * column + cell / 2
         body.append(
-            f'<text class="tick" x="{x}" y="{foot}" text-anchor="end" transform="rotate(-40 {x} {foot})">'
+            f'<text class="tick" x="{middle}" y="{foot}" text-anchor="end" '
+            f'transform="rotate(-40 {middle} {foot})">'
             f"{escape(_short(name))}</text>"
         )
     caption = escape(say("Label (rows) and prediction (columns)", "标签（行）与预测（列）"))
@@ -78,7 +79,9 @@ def _mistakes(names: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
 
 
 def reliability(bins: Sequence[Sequence[float]]) -> str:
-    """Share that is right against the mean of what the model was sure of; on the diagonal it is as right as it says."""
+    """Share that is right against the mean of what the model was sure of; on the diagonal it is as right as
+    it says.
+    """
     points = [(float(sure), float(right)) for sure, right, _ in bins]
     low = min((sure for sure, _ in points), default=0.0)
     return line_chart(

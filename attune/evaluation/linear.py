@@ -4,10 +4,10 @@
     several    the same with a logistic loss a class
     number     min_w  |x w + b - y|^2 + n lambda |w|^2                                  in closed form
 
-Features are brought to mean 0 and variance 1 by the training rows; the intercept is not penalised. Of a number the
-error of leaving each row out is known for every lambda from one singular value decomposition (Hastie, Tibshirani and
-Friedman, The Elements of Statistical Learning, 2nd edition, equation 7.64). Legend: ``n`` rows, ``d`` features, ``k``
-classes or 1.
+Features are brought to mean 0 and variance 1 by the training rows; the intercept is not penalised. Of a
+number the error of leaving each row out is known for every lambda from one singular value decomposition
+(Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, 2nd edition, equation 7.64). Legend:
+``n`` rows, ``d`` features, ``k`` classes or 1.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ STRENGTHS = (10.0, 1.0, 0.1, 0.01, 0.001, 0.0001)
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """``(x - mean) / scale @ weight + bias``; ``strength``: lambda; ``cv_loss``: its cross-validated loss a row."""
+    """``(x - mean) / scale @ weight + bias``; ``strength``: lambda; ``cv_loss``: its cross-validated loss a
+    row.
+    """
 
     mean: Tensor
     scale: Tensor
@@ -119,7 +121,12 @@ def _solve(
     """Weights and intercepts by L-BFGS, beginning at ``start``."""
     weight, bias = (part.clone().requires_grad_() for part in start)
     solver = torch.optim.LBFGS(
-        [weight, bias], max_iter=100, history_size=20, tolerance_grad=tolerance, line_search_fn="strong_wolfe"
+        [weight, bias],
+        max_iter=100,
+        history_size=20,
+        tolerance_grad=tolerance,
+        tolerance_change=1e-3 * tolerance,
+        line_search_fn="strong_wolfe",
     )
 
     def closure() -> float:
@@ -128,7 +135,7 @@ def _solve(
         loss.backward()  # type: ignore[no-untyped-call]
         return float(loss.detach())
 
-    solver.step(closure)
+    solver.step(closure)  # type: ignore[no-untyped-call]
     return weight.detach(), bias.detach()
 
 

@@ -1,6 +1,6 @@
 """How a reward model ranks pairs: pure functions of rewards and lengths.
 
-Legend: ``e`` examples, each with its answers the best first; ``p`` pairs, each answer with every one after it.
+Legend: ``e`` examples, each with its answers the best first; ``p`` pairs, an answer with each one after it.
 
 Intervals resample examples, not pairs: the pairs of one ranking are not independent.
 """
@@ -23,8 +23,8 @@ METRICS = ("pair_accuracy", "reward_margin", "pair_calibration", "longer_chosen"
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """Pairs and what they say: ``example`` [p], ``gap`` [p] (the better answer's reward less the worse one's),
-    ``longer`` [p] (1 the better answer is longer, 0 shorter, one half as long).
+    """Pairs and what they say: ``example`` [p], ``gap`` [p] (the better answer's reward less the worse
+    one's), ``longer`` [p] (1 the better answer is longer, 0 shorter, one half as long).
     """
 
     example: NDArray[np.int64]
@@ -60,8 +60,8 @@ class Ranked:
         }
 
     def intervals(self) -> dict[str, Interval]:
-        """Means with 95% intervals. Length bias shows in ``longer_preferred`` above ``longer_chosen``: the model
-        takes the longer answer more often than people did.
+        """Means with 95% intervals. Length bias shows in ``longer_preferred`` above ``longer_chosen``: the
+        model takes the longer answer more often than people did.
         """
         found = {name: bootstrap(values) for name, values in self.columns().items()}
         found["pair_calibration"] = self._calibration()
@@ -70,11 +70,14 @@ class Ranked:
     def of_row(self, place: int) -> dict[str, float]:
         """The numbers of one example."""
         mine = self.example == place
-        return {"pair_accuracy": float(self.is_right[mine].mean()), "reward_margin": float(self.gap[mine].mean())}
+        return {
+            "pair_accuracy": float(self.is_right[mine].mean()),
+            "reward_margin": float(self.gap[mine].mean()),
+        }
 
     def reliability(self) -> list[tuple[float, float, int]]:
-        """Bins of sigma(|gap|), the probability that the model gives to its own preference: mean, share right,
-        pairs.
+        """Bins of sigma(|gap|), the probability that the model gives to its own preference: mean, share
+        right, pairs.
         """
         return reliability(_sigma(np.abs(self.gap)), self.is_right)
 

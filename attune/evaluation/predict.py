@@ -19,8 +19,9 @@ PREDICTION, ERROR = "prediction", "error"
 def predict(
     run: str, data: str, output: str | Path, *, on_progress: Progress | None = None
 ) -> tuple[int, list[Row]]:
-    """Writes ``output`` (CSV): the columns of ``data``, then ``prediction``, then of classes the probability of each
-    (``p(name)``), and ``error`` where rows hold no input. The number of rows predicted, and those that were not.
+    """Writes ``output`` (CSV): the columns of ``data``, then ``prediction``, then of classes the probability
+    of each (``p(name)``), and ``error`` where rows hold no input. The number of rows predicted, and those
+    that were not.
 
     Raises DataError for a file without inputs, and for an output that is no CSV or is the file itself.
     """
@@ -28,7 +29,8 @@ def predict(
     if place.suffix.lower() != ".csv" or (place.exists() and place.samefile(data)):
         raise DataError(
             say(
-                "--output {path}: predictions are written to a new .csv file. Write --output predictions.csv.",
+                "--output {path}: predictions are written to a new .csv file. Write --output "
+                "predictions.csv.",
                 "--output {path}：预测结果写入新的 .csv 文件。请写 --output predictions.csv。",
                 path=output,
             )

@@ -1,4 +1,4 @@
-"""The evaluation of a model that gives scores: a classifier or regressor on labelled rows, a reward model on pairs."""
+"""The evaluation of a model that gives scores: a classifier on labelled rows, a reward model on pairs."""
 
 from __future__ import annotations
 
@@ -90,7 +90,9 @@ def _labelled(models: Sequence[Classifier], questions: Sequence[Question], tell:
         }
         for place in range(len(examples))
     ]
-    return Measured(scores, gaps, rows, _figures(labels.task, labels.names, predicted[0], wanted))
+    return Measured(
+        scores, gaps, rows, classification.figures(labels.task, labels.names, predicted[0], wanted)
+    )
 
 
 def _must_agree(models: Sequence[Scorer]) -> None:
@@ -122,20 +124,6 @@ def _of_row(task: str, row: Any, wanted: Any) -> dict[str, float]:
     if task == "several":
         return {"accuracy": float(((row > 0.5) == (wanted > 0.5)).all())}
     return {"accuracy": float(row.argmax() == wanted)}
-
-
-def _figures(task: str, names: Sequence[str], predicted: Any, wanted: Any) -> dict[str, Any]:
-    if task == "number":
-        return {}
-    if task == "several":
-        return {"reliability": classification.reliability(predicted.ravel(), wanted.ravel())}
-    chosen = predicted.argmax(1)
-    right = (chosen == wanted).astype(np.float64)
-    return {
-        "classes": list(names),
-        "confusion": classification.confusion(chosen, wanted, len(names)).tolist(),
-        "reliability": classification.reliability(predicted.max(1), right),
-    }
 
 
 def _ranked(models: Sequence[RewardModel], questions: Sequence[Question], tell: Progress) -> Measured:

@@ -35,7 +35,8 @@ Turn = Message | dict[str, Any]
 
 
 class Scorer:
-    """The model of a run, adapter or model folder or hub id that gives scores. ``labels`` says what they mean.
+    """The model of a run, adapter or model folder or hub id that gives scores. ``labels`` says what they
+    mean.
     """
 
     LONGEST = 2**31
@@ -109,8 +110,8 @@ class Classifier(Scorer):
 
 
 class RewardModel(Scorer):
-    """Gives an answer one number, higher for a better one. Loaded once, it serves evaluation, the collection of
-    preferences and rollouts.
+    """Gives an answer one number, higher for a better one. Loaded once, it serves evaluation, the collection
+    of preferences and rollouts.
     """
 
     def __init__(
@@ -125,9 +126,11 @@ class RewardModel(Scorer):
         if len(self.labels.names) != 1:
             raise ModelError(
                 say(
-                    "{path} gives {n} scores an answer ({names}): a reward model gives one. Train one with attune "
+                    "{path} gives {n} scores an answer ({names}): a reward model gives one. Train "
+                    "one with attune "
                     "reward.",
-                    "{path} 为每个回答给出 {n} 个分数（{names}）：奖励模型只给一个。请用 attune reward 训练。",
+                    "{path} 为每个回答给出 {n} 个分数（{names}）：奖励模型只给一个。"
+                    "请用 attune reward 训练。",
                     path=path,
                     n=len(self.labels.names),
                     names=", ".join(self.labels.names[:5]),
@@ -138,7 +141,8 @@ class RewardModel(Scorer):
     def score(
         self, conversations: Sequence[Sequence[Turn]], on_progress: Progress | None = None
     ) -> list[float]:
-        """The reward of each conversation's last answer, whose turns are messages or dicts of role and content.
+        """The reward of each conversation's last answer, whose turns are messages or dicts of role and
+        content.
 
         Raises DataError for conversations that end with no answer or cannot be encoded, with their numbers.
         """

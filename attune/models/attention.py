@@ -155,7 +155,7 @@ def _varlen(
     layout: Layout,
     scaling: float | None,
     window: int | None,
-    before: tuple[Tensor, Tensor] | None,
+    before: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """The same on CUDA in one varlen flash attention: a branch's keys are the prefix, its prompt's and its
     own.
@@ -170,7 +170,7 @@ def _varlen(
     query_lengths = torch.tensor((0, *layout.lengths), dtype=torch.int32, device=query.device)
     key_lengths = query_lengths
     if num_before or not layout.is_flat:
-        places = _key_places(layout, num_before, query.device)
+        places = _key_places(layout, query.device, num_before)
         key, value = key[places], value[places]
         totals = [
             num_before + n + (layout.lengths[p] if p >= 0 else 0)
@@ -193,7 +193,7 @@ def _varlen(
     return output[None]
 
 
-def _key_places(layout: Layout, num_before: int, device: torch.device) -> Tensor:
+def _key_places(layout: Layout, device: torch.device, num_before: int = 0) -> Tensor:
     """For each segment the places of the prefix, which lies first, its parent's tokens and its own, end to
     end.
     """

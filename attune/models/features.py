@@ -35,8 +35,8 @@ def features(
     place: Path,
     on_progress: Callable[[int, int], None],
 ) -> NDArray[np.float32]:
-    """``[n, l, p, d]`` of the inputs in ``store``, each computed once and kept at ``place`` (a folder) under the hash
-    of its content: the model is asked only for what is not there.
+    """``[n, l, p, d]`` of the inputs in ``store``, each computed once and kept at ``place`` (a folder) under
+    the hash of its content: the model is asked only for what is not there.
 
     ``place`` must differ from model to model. Nothing is said of labels: they are not read.
     """
@@ -73,8 +73,8 @@ def _write(path: Path, vector: NDArray[np.float32]) -> None:
 
 @torch.inference_mode()
 def pooled(policy: Policy, batch: Batch, layers: Sequence[int], pooling: Sequence[Pooling]) -> Tensor:
-    """``[n, l, p, d]``, float32, of a pack: ``last`` and ``cls`` are the states of its last and first token, ``mean``
-    the average over all.
+    """``[n, l, p, d]``, float32, of a pack: ``last`` and ``cls`` are the states of its last and first token,
+    ``mean`` the average over all.
     """
     states = policy.token_states(batch)
     lengths = torch.tensor(batch.layout.lengths, device=states[0].device)

@@ -1,8 +1,8 @@
 """Heads that score: what stands beside the trunk of a model that gives numbers instead of tokens.
 
-A classifier or a reward model is an ordinary transformers model of the kind ``…ForSequenceClassification``: a decoder
-is read at its last token, an encoder as its authors have it. The classes live in the model's configuration
-(``id2label``, ``problem_type``); beside an adapter, which has none, in ``head.json``.
+A classifier or a reward model is an ordinary transformers model of the kind ``…ForSequenceClassification``: a
+decoder is read at its last token, an encoder as its authors have it. The classes live in the model's
+configuration (``id2label``, ``problem_type``); beside an adapter, which has none, in ``head.json``.
 
 A head always learns, whole and in float32: a fresh one means nothing before it does.
 """
@@ -46,12 +46,14 @@ def auto_class(config: Any, scores: bool) -> Any:
     import transformers
     from transformers.models.auto import modeling_auto as known
 
-    if not scores or config.model_type in known.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES:
-        return transformers.AutoModelForSequenceClassification if scores else transformers.AutoModelForCausalLM
+    if not scores:
+        return transformers.AutoModelForCausalLM
+    if config.model_type in known.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES:
+        return transformers.AutoModelForSequenceClassification
     raise ModelError(
         say(
-            "transformers has no classifier of the architecture {kind}. Use a model of another one, such as Qwen3, "
-            "Llama or BERT.",
+            "transformers has no classifier of the architecture {kind}. Use a model of another one, such as "
+            "Qwen3, Llama or BERT.",
             "transformers 没有 {kind} 架构的分类模型。请换用其他架构的模型，如 Qwen3、Llama 或 BERT。",
             kind=config.model_type,
         )
@@ -64,8 +66,8 @@ def is_scoring(model: Any) -> bool:
 
 
 def describe(config: Any, labels: Labels, pad: int | None, sep: int | None) -> None:
-    """Writes into ``config`` what the scores mean, and the tokens that transformers' own code needs: by ``pad`` it
-    finds the last token of a row, by ``sep`` ours finds the second text of a pair.
+    """Writes into ``config`` what the scores mean, and the tokens that transformers' own code needs: by
+    ``pad`` it finds the last token of a row, by ``sep`` ours finds the second text of a pair.
     """
     config.id2label = dict(enumerate(labels.names))
     config.label2id = {name: place for place, name in enumerate(labels.names)}
@@ -86,13 +88,19 @@ def _table(names: tuple[str, ...], problem: str | None) -> Labels:
 
 
 def padding(tokenizer: Any, ends: Iterable[int]) -> int:
-    """A token that no example ends with, the tokenizer's own if that is one: transformers takes for the last token
-    of a row the last one that is not padding.
+    """A token that no example ends with, the tokenizer's own if that is one: transformers takes
+    for the last token of a row the last one that is not padding.
     """
     taken = set(ends)
-    special = [tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.bos_token_id, *tokenizer.all_special_ids]
+    special = [
+        tokenizer.pad_token_id,
+        tokenizer.unk_token_id,
+        tokenizer.bos_token_id,
+        *tokenizer.all_special_ids,
+    ]
     candidates = [*(token for token in special if token is not None), *range(len(tokenizer))]
-    return next((token for token in candidates if token not in taken), candidates[0])
+    found: int = next((token for token in candidates if token not in taken), candidates[0])
+    return found
 
 
 def parts(model: Any) -> dict[str, nn.Module]:
@@ -101,7 +109,9 @@ def parts(model: Any) -> dict[str, nn.Module]:
 
 
 def last_token_layer(base: Any) -> nn.Module | None:
-    """The layer that makes scores of a decoder's state at the last token; None where the head is made otherwise."""
+    """The layer that makes scores of a decoder's state at the last token; None where the head is made
+    otherwise.
+    """
     found = parts(base)
     return found["score"] if list(found) == ["score"] else None
 
@@ -116,12 +126,12 @@ def is_other(before: Any, now: Any) -> bool:
     if not gives_scores(before):
         return False
     then, wanted = labels_of(before), labels_of(now)
-    return len(then.names) != 1 and then.names != wanted.names or len(then.names) != len(wanted.names)
+    return (len(then.names) != 1 and then.names != wanted.names) or len(then.names) != len(wanted.names)
 
 
 def complete(model: Any, missing: Iterable[str], seed: int, *, is_other: bool) -> set[str]:
-    """Draws what the files lacked of the head, and all of it (but the pooler) where theirs was another one. The
-    names of what they lacked and now is there.
+    """Draws what the files lacked of the head, and all of it (but the pooler) where theirs was another one.
+    The names of what they lacked and now is there.
     """
     lacked = {name for name in missing if of_head(model, name)}
     beside = {name for name, _ in model.named_parameters() if of_head(model, name) and ".pooler." not in name}
@@ -130,8 +140,8 @@ def complete(model: Any, missing: Iterable[str], seed: int, *, is_other: bool) -
 
 
 def draw(model: Any, missing: Iterable[str], seed: int) -> None:
-    """Gives the parameters ``missing`` of the head their start: matrices from a normal distribution of the model's
-    width, the rest as their layers make it. The draws depend on ``seed`` alone.
+    """Gives the parameters ``missing`` of the head their start: matrices from a normal distribution of the
+    model's width, the rest as their layers make it. The draws depend on ``seed`` alone.
     """
     wanted = set(missing)
     std = getattr(model.config.get_text_config(), "initializer_range", None) or 0.02
@@ -167,7 +177,8 @@ def learn(model: Any) -> None:
 def _in_its_precision(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     dtype = next(module.parameters()).dtype
     return tuple(
-        given.to(dtype) if isinstance(given, Tensor) and given.is_floating_point() else given for given in inputs
+        given.to(dtype) if isinstance(given, Tensor) and given.is_floating_point() else given
+        for given in inputs
     )
 
 

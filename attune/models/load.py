@@ -219,9 +219,10 @@ def load_for_inference(
     if heads.is_scoring(model):
         raise ModelError(
             say(
-                "{path} gives scores, no answers: it is a classifier or a reward model. Ask it with attune predict, "
-                "or score it with attune eval.",
-                "{path} 输出的是分数而非回答：它是分类模型或奖励模型。请用 attune predict 预测，或用 attune eval 评测。",
+                "{path} gives scores, no answers: it is a classifier or a reward model. Ask it with attune "
+                "predict, or score it with attune eval.",
+                "{path} 输出的是分数而非回答：它是分类模型或奖励模型。"
+                "请用 attune predict 预测，或用 attune eval 评测。",
                 path=path,
             )
         )
@@ -243,8 +244,8 @@ def load_for_scoring(
     if not heads.is_scoring(model):
         raise ModelError(
             say(
-                "{path} is a language model: it gives answers, no scores. Train a classifier (attune classify) or a "
-                "reward model (attune reward) from it.",
+                "{path} is a language model: it gives answers, no scores. Train a classifier (attune classify) "
+                "or a reward model (attune reward) from it.",
                 "{path} 是语言模型：输出回答而非分数。请先用它训练分类模型（attune classify）或奖励模型"
                 "（attune reward）。",
                 path=path,

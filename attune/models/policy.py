@@ -1,5 +1,5 @@
-"""A model as the engine sees it: log-probabilities of a batch's learnt tokens, or scores of its branches, packed
-where that is exact.
+"""A model as the engine sees it: log-probabilities of a batch's learnt tokens, or scores of its branches,
+packed where that is exact.
 
 Packing is decided by a probe, not by a list of models: a tiny packed batch is compared with the same examples
 one by one, and must not change when a stranger in the pack does. A model that fails runs on padded rows
@@ -107,8 +107,8 @@ class Policy(nn.Module):
         return found
 
     def scores(self, batch: Batch) -> Tensor:
-        """A row of scores a branch, float32 ``[b, k]``: of its last token that is no padding, where the model is
-        a decoder; of the whole branch, as its own forward has it, for an encoder.
+        """A row of scores a branch, float32 ``[b, k]``: of its last token that is no padding, where the model
+        is a decoder; of the whole branch, as its own forward has it, for an encoder.
         """
         batch = batch.to(self.device)
         if not self.packs:
@@ -122,8 +122,8 @@ class Policy(nn.Module):
         return found.float()
 
     def token_states(self, batch: Batch) -> tuple[Tensor, ...]:
-        """The hidden states of every layer, the embeddings first, of every token of examples without branches:
-        ``[t, d]`` each, as the tokens lie in the batch.
+        """The hidden states of every layer, the embeddings first, of every token of examples without
+        branches: ``[t, d]`` each, as the tokens lie in the batch.
         """
         batch = batch.to(self.device)
         inputs = self._packed(batch)[0] if self.packs else self._padded(batch)[0]

@@ -14,8 +14,8 @@ def is_scoring(base: Any) -> bool:
 
 
 def head(base: Any) -> dict[str, nn.Module]:
-    """The modules of a scoring model's head, by name: all that stands beside the trunk and has weights, and the
-    trunk's pooler, where it has one.
+    """The modules of a scoring model's head, by name: all that stands beside the trunk and has weights, and
+    the trunk's pooler, where it has one.
     """
     trunk = base.base_model
     found = {name: child for name, child in base.named_children() if child is not trunk}

@@ -104,7 +104,5 @@ def loss(
     if isinstance(config.class_weights, dict):
         weights = scores_bk.new_tensor(list(config.class_weights.values()))
     classes = values[:, 0].long()
-    total = functional.cross_entropy(
-        scores_bk, classes, weights, reduction="sum", label_smoothing=smoothing
-    )
+    total = functional.cross_entropy(scores_bk, classes, weights, reduction="sum", label_smoothing=smoothing)
     return total, {"error": (scores_bk.detach().argmax(1) != classes).float().sum()}

@@ -45,7 +45,11 @@ def test_a_task_can_be_asked_for() -> None:
     ("labels", "task", "message"),
     [
         (("a", "a"), None, "All 2 rows have the label 'a'"),
-        ((1.5, "much"), None, r"do not fit the training data's: 1\n  my.csv:2: the label 'much' is no number"),
+        (
+            (1.5, "much"),
+            None,
+            r"do not fit the training data's: 1\n  my.csv:2: the label 'much' is no number",
+        ),
         ((("a",), "b"), None, r"my.csv:2: the label 'b' is no list"),
     ],
 )

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_engine import LORA, MakeRecipe, curve, events, save_model
+from tiny_engine import LORA, MakeRecipe, curve, events, rows, save_model
 
 from attune.engine.train import train
 from attune.recipe.schema import Recipe
@@ -107,3 +107,31 @@ def test_two_processes_stop_together_and_go_on(recipe: MakeRecipe, calm_dir: Pat
     finish(process)
     assert events(run, "run_started")[-1]["step"] == saved["step"]
     assert_close(run, one)
+
+
+def test_two_processes_share_the_reference_and_the_first_pass(
+    recipe: MakeRecipe, calm_dir: Path, tmp_path: Path
+) -> None:
+    """KTO: each process computes its part of both, and all have the whole."""
+    path = tmp_path / "verdicts.jsonl"
+    verdicts = [
+        {"prompt": row["instruction"], "completion": row["output"], "label": number > 0}
+        for number, row in enumerate(rows(26))
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in verdicts), encoding="utf-8")
+
+    def asked(name: str) -> Recipe:
+        data = {"train": str(path), "check": "off", "cache_dir": str(tmp_path / name / "cache")}
+        plain = recipe(name, adapter="full", model=calm_dir, data=data, eval_steps=3, max_steps=3)
+        return Recipe.model_validate({**plain.model_dump(mode="json"), "objective": "kto"})
+
+    two = asked("two")
+    process = launch(two, TORCHRUN)
+    one = train(asked("one")).output
+    finish(process)
+    run = Path(two.output or "")
+    assert_close(run, one)
+    ours, theirs = ([event["metrics"] for event in events(path, "step_end")] for path in (run, one))
+    for got, expected in zip(ours, theirs, strict=True):
+        assert got == pytest.approx(expected, abs=1e-4)
+    assert any(metrics["kl"] > 0 for metrics in theirs)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from test_distributed import TORCHRUN, assert_close, finish, launch
+from test_kill import fork, num_steps_done, wait_until
 from test_resume import KilledError, at_step, die
-from tiny_engine import curve, events, weights_digest
+from tiny_engine import curve, events, save_model, weights_digest
 
 from attune.engine import online
 from attune.engine.events import Event, RolloutEnd
@@ -31,6 +35,12 @@ def silent(answer):
 """
 NUM_ROWS = 18
 Make = Callable[..., Recipe]
+
+
+@pytest.fixture(scope="module")
+def calm_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Without dropout, which would be drawn per process."""
+    return save_model(tmp_path_factory.mktemp("calm"))
 
 
 @pytest.fixture
@@ -114,6 +124,29 @@ def test_a_killed_run_goes_on_bit_for_bit(asked: Make, name: str, monkeypatch: p
     assert metrics(again) == metrics(whole)
     samples = [(run / "samples.jsonl").read_text() for run in (again, whole)]
     assert samples[0] == samples[1] != ""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+@pytest.mark.parametrize("name", ["grpo", "ppo"])
+def test_a_process_that_was_killed_goes_on(asked: Make, name: str) -> None:
+    """A real SIGKILL, twice, wherever it happens to be: sampling, learning or saving."""
+    options = {**CASES[name], "inner_epochs": 1}
+    settings = {"max_steps": 6, "save_steps": 1}
+    whole = train(asked(name, options, "whole", **settings)).output
+    broken = asked(name, options, "broken", **settings)
+    run = Path(broken.output or "")
+    for pause in (0.0, 0.15):
+        process = fork(broken)
+        target = num_steps_done(run) + 2
+        wait_until(lambda target=target: num_steps_done(run) >= target, process.is_alive)
+        time.sleep(pause)
+        process.kill()
+        process.join()
+    last = fork(broken)
+    last.join(120.0)
+    assert last.exitcode == 0
+    assert weights_digest(run) == weights_digest(whole)
+    assert metrics(run) == metrics(whole)
 
 
 def test_another_seed_samples_other_answers(asked: Make) -> None:
@@ -277,3 +310,19 @@ def test_a_reference_that_is_missing_is_said_before_anything_is_sampled(asked: M
         DataError, match=r"exact_number compares with the right answer, and 1 of 2 rows .*:1\)"
     ):
         train(recipe.model_copy(update={"data": recipe.data.model_copy(update={"held_out": 0.0})}))
+
+
+@pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="needs gloo")
+@pytest.mark.parametrize("name", ["grpo", "ppo", "trpo"])
+def test_two_processes_equal_one(asked: Make, calm_dir: Path, name: str) -> None:
+    """Each samples and scores its share of the prompts; answers, rewards and weights are those of one."""
+    settings = {"model": calm_dir, "max_steps": 2, "micro_tokens": 64}
+    two = asked(name, CASES[name], "two", **settings)
+    process = launch(two, TORCHRUN)
+    one = train(asked(name, CASES[name], "one", **settings)).output
+    finish(process)
+    run = Path(two.output or "")
+    assert_close(run, one)
+    assert (run / "samples.jsonl").read_text() == (one / "samples.jsonl").read_text()
+    for ours, theirs in zip(metrics(run), metrics(one), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-5)

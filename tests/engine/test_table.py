@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from attune.adapters.contract import base_model
 from attune.cli.main import run
+from attune.engine.estimate import Counts
 from attune.engine.methods import methods
 from attune.recipe import plugs
 
@@ -56,3 +59,22 @@ def test_several_adapters_on_the_command_line(tmp_path: Path, capsys: pytest.Cap
     )
     assert run(["merge", "a", "b", "--output", str(tmp_path / "m"), "--weights", "half"]) == 2
     assert "--weights half: not numbers with commas between them" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "frozen"),
+    [
+        ("lora", {}, 0),
+        ("lora", {"target_modules": r".*layers\.1\..*_proj"}, 1),
+        ("lora", {"target_modules": ["q_proj", "embed_tokens"]}, 0),
+        ("freeze", {"num_layers": 1}, 1),
+        ("freeze", {"pattern": r".*norm\.weight|lm_head.*|.*layers\.1\..*"}, 0),
+        ("bitfit", {"target_modules": r".*layers\.1\.mlp\..*"}, 1),
+        ("prompt", {}, 0),
+        ("prefix", {}, 0),
+    ],
+)
+def test_layers_before_the_first_that_learns(name: str, options: dict[str, Any], frozen: int) -> None:
+    module = plugs.find("adapters", name)
+    model = module.attach(base_model(), module.Config(**options))
+    assert Counts.of(model).frozen_layers == frozen

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from attune.data.layout import Batch, Layout, Segments, lay
 from attune.models import attention
 from attune.models.attention import layout_attention
+from attune.models.virtual import widened
 
 from .tiny import FAMILIES, build
 
@@ -223,3 +224,30 @@ def test_the_path_for_gpus_with_flat_layouts_copies_no_key(monkeypatch: pytest.M
 def test_key_places() -> None:
     places = attention._key_places(Layout((2, 1, 2, 1), (-1, 0, 0, -1)), torch.device("cpu"))
     assert places.tolist() == [0, 1, 0, 1, 2, 0, 1, 3, 4, 5]
+
+
+@pytest.mark.parametrize("window", [None, 1, 3, 7])
+def test_a_prefix_is_seen_by_every_segment(window: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if each prompt began with it; alike on the path for GPUs."""
+    monkeypatch.setattr(varlen, "varlen_attn", plain_varlen)
+    query, key, value = heads()
+    generator = torch.Generator().manual_seed(4)
+    before = tuple(torch.randn(1, key.shape[1], 3, 8, generator=generator, dtype=key.dtype) for _ in range(2))
+    module = torch.nn.Module()
+    module.layer_idx = 1  # type: ignore[assignment]
+    got = layout_attention(
+        module, query, key, value, None, layout=LAYOUT, prefix=(None, before), sliding_window=window
+    )[0]
+    gpu = attention._varlen(query, key, value, LAYOUT, None, window, before)
+    torch.testing.assert_close(gpu, got, atol=1e-12, rtol=0)
+    wide, shift = widened(LAYOUT, 3)
+    tokens = torch.arange(LAYOUT.num_tokens) + shift
+    places = torch.ones(wide.num_tokens, dtype=torch.bool)
+    places[tokens] = False
+    long = [torch.zeros(1, x.shape[1], wide.num_tokens, 8, dtype=x.dtype) for x in (query, key, value)]
+    for whole, short in zip(long, (query, key, value), strict=True):
+        whole[:, :, tokens] = short
+    for whole, virtual in zip(long[1:], before, strict=True):
+        whole[:, :, places] = virtual.repeat(1, 1, int(places.sum()) // 3, 1)
+    expected = layout_attention(MODULE, *long, None, layout=wide, sliding_window=window)[0]
+    torch.testing.assert_close(got, expected[:, tokens], atol=1e-12, rtol=0)
