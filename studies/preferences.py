@@ -4,7 +4,7 @@
 
 The pairs are those of "Build a Large Language Model (From Scratch)" (github.com/rasbt/LLMs-from-scratch,
 ch07/04, Apache-2.0): 1,100 instructions, each with a polite and an impolite answer. For each seed a Llama of
-1.3 million weights is trained from nothing on the instructions and their neutral answers; from there DPO,
+a million weights is trained from nothing on the instructions and their neutral answers; from there DPO,
 IPO, KTO, ORPO and SimPO each start anew. 200 instructions, drawn by the seed, are held out from everything.
 
 Two measures on the held-out pairs, with 95% intervals over pairs of all seeds. *likelier*: the polite answer

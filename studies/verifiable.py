@@ -3,11 +3,12 @@
     python studies/verifiable.py --out /tmp/verifiable --seeds 1 2 3
 
 A Llama of about 0.4 M parameters learns sums of two numbers below 20 from scratch, answering half of them as
-"#### 8" and half as "It is 8". It is stopped early, when it is right now and then. Each method then starts from this
-model, with LoRA, and is rewarded for the right number (exact_number) and for the form (format, weight 0.5). A fifth of
-the sums is in no training file; on these the model is sampled before and after, four answers each at temperature 1.
-The table gives mean rewards, the difference with its 95 % interval over sums (bootstrap, seeds together), and
-the divergence from the model before, in nats a token.
+"#### 8" and half as "It is 8". It is stopped early, when it is right now and then. Each method then starts
+from this model, with LoRA, and is rewarded for the right number (exact_number) and for the form (format,
+weight 0.5). A fifth of the sums is in no training file; on these the model is sampled before and after, four
+answers each at temperature 1. The table gives the mean reward of each seed, shares of right numbers and
+forms, the gain in reward with its 95 % interval over sums (bootstrap, seeds averaged), and the divergence
+from the model before, in nats a token.
 """
 
 from __future__ import annotations
@@ -46,10 +47,12 @@ SHAPE = {
 }
 METHODS: dict[str, dict[str, Any]] = {
     "ppo": {"group_size": 8, "beta": 0.02, "inner_epochs": 2, "value_weight": 0.5},
-    "trpo": {"group_size": 8, "beta": 0.02, "max_kl": 0.01, "cg_iterations": 5},
+    "trpo": {"group_size": 8, "beta": 0.02, "max_kl": 0.02, "cg_iterations": 5},
     "grpo": {"group_size": 8, "beta": 0.02},
     "rloo": {"group_size": 8, "beta": 0.02},
 }
+STEPS = {"ppo": 60, "trpo": 60, "grpo": 80, "rloo": 80}
+"""A step of PPO is two updates."""
 RATES = {"ppo": 1e-3, "grpo": 1e-3, "rloo": 1e-3, "trpo": None}
 
 
@@ -139,7 +142,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("--sft-steps", type=int, default=400)
-    parser.add_argument("--steps", type=int, default=80)
+    parser.add_argument("--steps", type=int, help="of every method; default: each its own")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
@@ -156,7 +159,7 @@ def main() -> None:
     )
     for method in options.methods:
         begun = time.monotonic()
-        runs = [learn(options.out, method, seed, options.steps) for seed in options.seeds]
+        runs = [learn(options.out, method, seed, options.steps or STEPS[method]) for seed in options.seeds]
         seconds = (time.monotonic() - begun) / len(runs)
         after = [measure(run) for run in runs]
         mean = np.mean(after, axis=0)

@@ -125,8 +125,8 @@ def matching(model: Any, wanted: str | list[str]) -> dict[str, Any]:
     check(model, wanted)
     fits: Callable[[str], object]
     if wanted == "all-linear":
-        head = model.get_output_embeddings()
-        names = {name for name, layer in model.named_modules() if layer is head}
+        kept = trunk.head_layers(model)
+        names = {name for name, layer in model.named_modules() if layer in kept}
         fits = lambda name: name not in names  # noqa: E731
     elif isinstance(wanted, str):
         fits = pattern(model, wanted).fullmatch

@@ -118,16 +118,21 @@ def check(
 
     from .console import Console
 
-    _must_be_a_kind(kind)
+    _must_be_right(kind, show, sample, html)
     shape = {"columns": named_columns(columns, "--columns"), "roles": named_columns(roles, "--roles")}
     recipe = _recipe(words or [], model, held_out, kind, shape, accept)
     from ..engine import inspect
     from ..engine.events import Progress
     from . import findings
+    from .show import json_text
 
     opened = recipe.model if model is not None else None
     if show is not None:
-        findings.show_rows(inspect.show(recipe.data, opened, kind, show))
+        rows = inspect.show(recipe.data, opened, kind, show)
+        if as_json:
+            print(json_text(findings.rows_as_dicts(rows)))
+        else:
+            findings.show_rows(rows)
         return
     with Console(quiet=quiet, file=sys.stderr) as console:
         report = inspect.check(
@@ -143,9 +148,26 @@ def check(
     raise typer.Exit(report.exit_code)
 
 
-def _must_be_a_kind(kind: str | None) -> None:
+def _must_be_right(kind: str | None, show: int | None, sample: int | None, html: str | None) -> None:
     from ..data.examples import KINDS
 
+    for option, number in (("--show", show), ("--sample", sample)):
+        if number is not None and number < 1:
+            raise RecipeError(
+                say(
+                    "{option} {number}: a whole number from 1 on. Write for example {option} 3.",
+                    "{option} {number}：应为不小于 1 的整数。例如 {option} 3。",
+                    option=option,
+                    number=number,
+                )
+            )
+    if show is not None and html is not None:
+        raise RecipeError(
+            say(
+                "--show prints rows, --html writes the report: give one of them.",
+                "--show 显示各行，--html 写出报告：请只给其中一个。",
+            )
+        )
     if kind is not None and kind not in KINDS:
         raise RecipeError(
             say(
@@ -186,7 +208,7 @@ def _recipe(
     from ..recipe.tree import value_of
 
     files = [word for word in words if "=" not in word or os.path.exists(word)]
-    if not files:
+    if not files and not any(word.startswith("data.train=") for word in words):
         raise RecipeError(
             say(
                 "Nothing to check. Type: attune check my.json",
@@ -194,7 +216,7 @@ def _recipe(
             )
         )
     given_shape = {key: value for key, value in shape.items() if value}
-    data: dict[str, Any] = {"train": [{"path": path, **given_shape} for path in files]}
+    data: dict[str, Any] = {"train": [{"path": path, **given_shape} for path in files]} if files else {}
     if held_out is not None:
         data["held_out"] = value_of(held_out)
     if accept:

@@ -20,13 +20,18 @@ from ..recipe.messages import pick, say
 from ..recipe.schema import Data
 from . import parallel
 from .encode import Encoded, Encoder
-from .examples import Example, Rejected
+from .examples import Example, Origin, Rejected
 from .findings._finding import Context, Detector, Fact, Finding, Level, Seen, Tally
 from .parallel import CHUNK, PARALLEL_FROM
-from .rejections import CURES, cure_of
+from .reasons import REASONS, cure_of, meaning_of
 from .sources import FileReport, OnProgress, Stream, Taken
 from .template import TemplateError
 
+NAMES = {
+    "unreadable_file": "A file cannot be read, or is in no known form. | 文件无法读取，或格式未知。",
+    "changed_rows": "Rows are used, but not as they stand in the file. | 行经修改后使用，与文件中不同。",
+}
+"""The findings that come from no file of ``findings/``."""
 SAMPLE = 20_000
 """Examples that costly detectors look at where a training run checks its data."""
 LARGE_SAMPLE = 200_000
@@ -77,21 +82,20 @@ _ORDER = ("unusable", "stop", "warning", "info")
 class Examination:
     """Takes examples and rejections one by one; ``report`` after the last.
 
-    ``families``: the files of ``findings/`` that look, all by default. ``max_rejected_share``: from which
-    share on unusable rows stop training.
+    ``families``: the files of ``findings/`` that look, all by default. ``data`` says which rejected rows stop
+    training, as they do in ``prepare``.
     """
 
-    def __init__(
-        self, context: Context, *, max_rejected_share: float, families: Collection[str] | None = None
-    ) -> None:
+    def __init__(self, context: Context, data: Data, families: Collection[str] | None = None) -> None:
         self.context = context
-        self._max_rejected_share = max_rejected_share
+        self._data = data
         names = plugs.names("findings") if families is None else sorted(families)
         modules = [plugs.find("findings", name) for name in names]
         self._detectors: list[Detector] = [
             module.Detector(context) for module in modules if context.kind in module.KINDS
         ]
-        self._rejected: dict[str, tuple[Tally, str]] = {}
+        self._rejected: dict[str, Tally] = {}
+        self._changed = Tally()
         self.num_examples = 0
         self.num_rejected = 0
 
@@ -105,19 +109,17 @@ class Examination:
             detector.see(seen)
 
     def reject(self, rejected: Rejected) -> None:
-        tally, _ = self._rejected.setdefault(rejected.name, (Tally(), rejected.reason))
-        tally.add(rejected.origin, rejected.reason)
+        self._rejected.setdefault(rejected.name, Tally()).add(rejected.origin, rejected.reason)
         self.num_rejected += 1
 
-    def report(
-        self,
-        files: Sequence[FileReport],
-        notes: Sequence[str],
-        accepted: Sequence[str],
-        extra: Sequence[Finding],
-    ) -> Report:
+    def change(self, origin: Origin, change: str) -> None:
+        """A row that is used, but not as it stands in the file."""
+        self._changed.add(origin, change)
+
+    def report(self, files: Sequence[FileReport], notes: Sequence[str], extra: Sequence[Finding]) -> Report:
         """``extra``: findings that rest on no row, such as a file that cannot be read."""
         found = [*extra, *self._unusable_rows(), *(f for d in self._detectors for f in d.findings())]
+        found += self._changed_rows()
         return Report(
             kind=self.context.kind,
             files=tuple(files),
@@ -126,23 +128,37 @@ class Examination:
             findings=tuple(sorted(found, key=lambda finding: _ORDER.index(finding.level))),
             facts=tuple(fact for detector in self._detectors for fact in detector.facts()),
             notes=tuple(notes),
-            accepted=tuple(accepted),
+            accepted=tuple(self._data.accept),
         )
 
     def _unusable_rows(self) -> Iterator[Finding]:
         """Rejected rows by the rule that they break."""
         total = self.num_examples + self.num_rejected
-        too_many = self.num_rejected > self._max_rejected_share * total
-        for name, (tally, reason) in self._rejected.items():
+        overlong = self._data.overlong
+        aside = {*self._data.accept, *(["too_long"] if overlong == "drop" else [])}
+        num = sum(tally.num for name, tally in self._rejected.items() if name not in aside)
+        too_many = num > self._data.max_rejected_share * total
+        for name, tally in self._rejected.items():
             text = say(
                 "{n:,} of {total:,} rows cannot be used: {reason}",
                 "{total:,} 行中有 {n:,} 行无法使用：{reason}",
                 n=tally.num,
                 total=total,
-                reason=reason.rstrip(".。"),
+                reason=meaning_of(name) or tally.rows[0].excerpt.rstrip(".。"),
             )
-            level: Level = "unusable" if not self.num_examples else "stop" if too_many else "warning"
+            stops = (too_many and name not in aside) or (name, overlong) == ("too_long", "stop")
+            level: Level = "unusable" if not self.num_examples else "stop" if stops else "warning"
             yield tally.finding(name, level, text, cure_of(name), total)
+
+    def _changed_rows(self) -> Iterator[Finding]:
+        if self._changed.num:
+            text = say(
+                "{n:,} of {total:,} rows are used with a change",
+                "{total:,} 行中有 {n:,} 行经修改后使用",
+                n=self._changed.num,
+                total=self.num_examples + self.num_rejected,
+            )
+            yield self._changed.finding("changed_rows", "info", text, "", self.num_examples)
 
 
 def check(
@@ -171,7 +187,9 @@ def check(
         try:
             encoder = make_encoder(kind)
         except TemplateError as error:
-            broken += [Finding(name, "unusable", str(error), cure_of(name), 0, 0) for name in error.names]
+            broken += [
+                Finding(one.name, "unusable", one.text, cure_of(one.name), 0, 0) for one in error.found
+            ]
     context = Context(
         kind=kind,
         template=encoder.template if encoder else None,
@@ -180,7 +198,7 @@ def check(
         seed=seed,
         sample=sample,
     )
-    examination = Examination(context, max_rejected_share=data.max_rejected_share, families=families)
+    examination = Examination(context, data, families)
     streams = [stream]
     _look(examination, rows, encoder, data.workers, is_held_out=False)
     if isinstance(data.held_out, list) and data.held_out:
@@ -191,28 +209,28 @@ def check(
     notes = [note for stream in streams for note in stream.notes]
     if not examination.num_examples + examination.num_rejected and not broken:
         broken += [_unreadable(say("the data holds no rows", "数据中没有行"))]
-    return examination.report(files, notes, data.accept, broken)
+    return examination.report(files, notes, broken)
 
 
 def examine(
     rows: Iterable[Seen], context: Context, data: Data, families: Collection[str] | None = None
 ) -> Report:
     """The check of data that is in memory; rejected rows are not in it."""
-    examination = Examination(context, max_rejected_share=data.max_rejected_share, families=families)
+    examination = Examination(context, data, families)
     for seen in rows:
         examination.see(seen)
-    return examination.report((), (), data.accept, ())
+    return examination.report((), (), ())
 
 
 def known_findings() -> dict[str, str]:
     """All findings by name, with what each means (in the person's language)."""
-    modules = (plugs.find("findings", name) for name in plugs.names("findings"))
-    return {name: pick(text) for module in modules for name, text in module.NAMES.items()}
+    families = [plugs.find("findings", name).NAMES for name in plugs.names("findings")]
+    return {name: pick(text) for known in (NAMES, *families) for name, text in known.items()}
 
 
 def must_be_known(accepted: Sequence[str]) -> None:
     """Raises RecipeError for a name in ``data.accept`` that is no finding."""
-    known = sorted({*known_findings(), *CURES})
+    known = sorted({*known_findings(), *REASONS})
     wrong = [plugs.unknown(f"data.accept={name}", name, known) for name in accepted if name not in known]
     if wrong:
         raise RecipeError(wrong)
@@ -235,6 +253,8 @@ def _look(
     for taken, encoded in _encoded(rows, encoder, workers or os.cpu_count() or 1):
         if taken.rejected is not None:
             examination.reject(taken.rejected)
+        if taken.change is not None:
+            examination.change(taken.origin, taken.change)
         if taken.example is not None:
             examination.see(Seen(taken.example, taken.origin, encoded, is_held_out))
 
@@ -268,4 +288,5 @@ def _measure(encoder: Encoder, examples: Sequence[Example]) -> list[Encoded]:
 
 
 def _unreadable(problem: str) -> Finding:
-    return Finding("unreadable_file", "unusable", problem, cure_of("unreadable_file"), 0, 0)
+    """The problem says what to do about it."""
+    return Finding("unreadable_file", "unusable", problem, "", 0, 0)

@@ -131,9 +131,14 @@ class Encoder:
         """The tokens of a text, or of a pair as the tokenizer joins them. Of one that is too long the
         beginning goes (or the end, with ``cut_answer``), never what the tokenizer puts around it.
         """
-        values = () if self.labels is None else self.labels.values(example.label)
         if example.image is not None:
-            return Encoded((Segments((), (), values),))
+            if self.labels is not None:
+                raise RowError(
+                    say("an image, and classify learns from texts", "这是图片，而 classify 从文本学习"),
+                    "image_in_text_data",
+                )
+            return Encoded((Segments((), ()),))
+        values = () if self.labels is None else self.labels.values(example.label)
         given = (example.text,) if example.pair is None else (example.text, example.pair)
         written = self.tokenizer(*given, return_special_tokens_mask=True)
         ids, limit = list(written["input_ids"]), self.policy.max_length

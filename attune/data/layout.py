@@ -57,8 +57,8 @@ class Batch:
     pack; ``rows``: the example of each branch, by its index in the data set; ``examples`` [b]: the same,
     counted over the pack; ``ends`` [b]: the place of the branch's last token; ``values`` [e, k]: the numbers
     that come with the examples (a verdict, a margin, a class); ``reference`` [n]: log-probabilities under the
-    reference, or None; ``given``: further numbers of the learnt tokens by name, each [n] (log-probabilities at
-    sampling, advantages); ``shared``: what a first pass over the whole optimizer step has found, where the
+    reference, or None; ``given``: further numbers of the learnt tokens by name, [n] each (log-probabilities
+    at sampling, advantages); ``shared``: what a first pass over the whole optimizer step has found, where the
     objective wants one. An example without branches counts as one branch, which is its prompt.
     """
 
@@ -126,6 +126,10 @@ class Segments:
         return len(self.prompt) + sum(len(ids) for ids, _ in self.branches)
 
 
+_NONE: tuple[tuple[Sequence[int], Sequence[bool]], ...] = (((), ()),)
+"""What stands for the branches of an example without any: one without tokens, at the end of its prompt."""
+
+
 def lay(examples: Sequence[tuple[int, Segments]]) -> Batch:
     """Lays examples (with their index) end to end. A learnt token needs something before it: the first token
     of a branch without a prompt is never a target.
@@ -149,7 +153,7 @@ def lay(examples: Sequence[tuple[int, Segments]]) -> Batch:
             lengths.append(len(example.prompt))
             parents.append(-1)
         ids.extend(example.prompt)
-        for branch_ids, learn in example.branches:
+        for branch_ids, learn in example.branches or _NONE:
             start = len(ids)
             for place, (token, is_learnt) in enumerate(zip(branch_ids, learn, strict=True)):
                 before = start + place - 1 if place else prompt_end - 1
@@ -164,12 +168,6 @@ def lay(examples: Sequence[tuple[int, Segments]]) -> Batch:
                 else len(example.prompt) + len(branch_ids)
             )
             parents.append(parent)
-            rows.append(row)
-            example_of.append(number)
-            ends.append(len(ids) - 1)
-        if not example.branches:
-            lengths.append(len(example.prompt))
-            parents.append(-1)
             rows.append(row)
             example_of.append(number)
             ends.append(len(ids) - 1)

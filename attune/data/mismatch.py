@@ -20,25 +20,30 @@ def mismatched(store: Store, seed: int, max_length: int) -> Store:
 
     Raises DataError where all examples have one prompt: then no answer is another prompt's.
     """
-    examples = [store[index] for index in range(len(store))]
-    partners = other_prompts([example.prompt for example in examples], seed)
+    partners = other_prompts(prompt_keys(store), seed).tolist()
 
     def crossed(mine: Segments, theirs: Segments) -> Segments:
         room = max(1, max_length - len(mine.prompt))
         ((ids, learn),) = theirs.branches
         return Segments(mine.prompt, ((ids[:room], learn[:room]),))
 
-    pieces = (crossed(mine, examples[partner]) for mine, partner in zip(examples, partners, strict=True))
+    pieces = (crossed(store[index], store[partner]) for index, partner in enumerate(partners))
     made = Store.build(pieces, [(int(file), int(row)) for file, row in store.origins])
     return Store(made.ids, made.learn, made.segments, made.examples, made.origins, store.files)
 
 
-def other_prompts(prompts: Sequence[Sequence[int]], seed: int) -> NDArray[np.int64]:
+def prompt_keys(store: Store) -> list[bytes]:
+    """A hash of each example's prompt: equal prompts have equal ones."""
+    first = store.examples[:-1]
+    spans = zip(store.segments[first].tolist(), store.segments[first + 1].tolist(), strict=True)
+    return [hashlib.sha256(store.ids[start:end].tobytes()).digest() for start, end in spans]
+
+
+def other_prompts(keys: Sequence[bytes], seed: int) -> NDArray[np.int64]:
     """For each example another one, ``[examples]``, a permutation. Examples of one prompt lie side by side,
     the prompts in an order drawn by the seed, and each takes the example that lies as many places further as
     the commonest prompt has examples: that is another prompt's, unless one prompt has more than half of all.
     """
-    keys = [hashlib.sha256(np.asarray(ids, np.int64).tobytes()).digest() for ids in prompts]
     names, group_of, sizes = np.unique(np.array(keys), return_inverse=True, return_counts=True)
     if len(names) < 2:
         raise DataError(
@@ -48,12 +53,12 @@ def other_prompts(prompts: Sequence[Sequence[int]], seed: int) -> NDArray[np.int
                 "objective.loss=apo_zero, which does without.",
                 "全部 {n} 个样例的提示相同：KTO 需用其他提示的回答来估计策略的偏离，而这里没有。"
                 "请提供含多个提示的数据，或改用不需要它的 objective.loss=apo_zero。",
-                n=len(prompts),
+                n=len(keys),
             )
         )
     generator = np.random.Generator(np.random.Philox(key=[seed, 0]))
     places = generator.permutation(len(names))
     order = np.argsort(places[group_of], kind="stable")
-    partners = np.empty(len(prompts), np.int64)
+    partners = np.empty(len(keys), np.int64)
     partners[order] = np.roll(order, -int(sizes.max()))
     return partners

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -53,6 +54,8 @@ def run(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> 
                     "编码进程被系统终止，多半是内存不足。请减少进程数：data.workers=1。",
                 )
             ) from None
+        finally:  # whoever stops early does not wait for what was given out
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 _WORK: list[Callable[[Any], Any]] = []
@@ -63,6 +66,15 @@ def _start_worker(work: Callable[[Any], Any]) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _WORK[:] = [work]
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed says nothing; its processes would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _work(item: Any) -> Any:

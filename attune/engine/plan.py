@@ -18,7 +18,7 @@ import torch
 from ..adapters.method import Method
 from ..data import pack
 from ..data.cache import Store
-from ..models import memory, quantize
+from ..models import heads, memory, quantize
 from ..models.policy import Policy
 from ..models.precision import DTYPES, resolve
 from ..recipe import load as recipes
@@ -26,6 +26,7 @@ from ..recipe import plugs
 from ..recipe.errors import RecipeError
 from ..recipe.messages import say
 from ..recipe.schema import Recipe
+from . import scoring
 from .attach import attach, base_dtype, method_of
 from .estimate import Counts, Shape
 from .parts import count_steps, micro_tokens, open_model, peak_learning_rate, prepare_data, resolve_model
@@ -180,10 +181,8 @@ def _plan(recipe: Recipe) -> Plan:
 
 
 def _on_meta(recipe: Recipe, tokenizer: Any, config: Any) -> Any:
-    from transformers import AutoModelForCausalLM
-
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(
+        model = heads.auto_class(config, scoring.needs_scores(recipe)).from_config(
             copy.deepcopy(config), trust_remote_code=recipe.model.trust_remote_code
         )
         return attach(recipe, model, tokenizer)
@@ -225,15 +224,14 @@ def _seconds_a_step(
 def _shallow(
     recipe: Recipe, tokenizer: Any, config: Any, precision: str, device: torch.device, depth: int
 ) -> Policy:
-    from transformers import AutoModelForCausalLM
-
     small = copy.deepcopy(config)
     text = small.get_text_config()
     text.num_hidden_layers = depth
     if getattr(text, "layer_types", None):
         text.layer_types = text.layer_types[:depth]
     dtype = base_dtype(recipe, precision)
-    model = AutoModelForCausalLM.from_config(small, trust_remote_code=recipe.model.trust_remote_code)
+    kind = heads.auto_class(small, scoring.needs_scores(recipe))
+    model = kind.from_config(small, trust_remote_code=recipe.model.trust_remote_code)
     model = model.to(device=device, dtype=dtype)
     try:
         model = attach(recipe, model, tokenizer)
@@ -250,7 +248,7 @@ def _measured(policy: Policy, store: Store, row: list[int]) -> float:
     policy.train()
 
     def once() -> None:
-        policy(batch).sum().backward()
+        (policy.scores(batch) if policy.is_scoring else policy(batch)).sum().backward()
         policy.zero_grad(set_to_none=True)
         if policy.device.type == "cuda":
             torch.cuda.synchronize()

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from ..data import cache, durable, pack
 from ..data.cache import Store
-from ..data.mismatch import mismatched
+from ..data.mismatch import mismatched, prompt_keys
 from ..data.prepare import Prepared
+from ..models import merge
 from ..models.fingerprint import fingerprint
 from ..models.folders import is_config_file
 from ..models.load import load_config, load_tokenizer, load_weights, resolve_run
@@ -54,18 +55,13 @@ def arranged(recipe: Recipe, data: Prepared, max_length: int) -> Prepared:
     def whole(store: Store, must_cross: bool) -> Store:
         if hasattr(objective, "arrange"):
             store = objective.arrange(store, config)
-        if getattr(config, "needs_mismatched", False) and (must_cross or num_prompts(store) > 1):
+        if getattr(config, "needs_mismatched", False) and (must_cross or len(set(prompt_keys(store))) > 1):
             crossed = mismatched(store, recipe.train.seed, max_length)
             store = dataclasses.replace(store, mismatched=crossed)
         return store
 
     train, held_out = whole(data.train, True), whole(data.held_out, False)
     return dataclasses.replace(data, train=train, held_out=held_out)
-
-
-def num_prompts(store: Store) -> int:
-    """Different prompts in it."""
-    return len({tuple(store[index].prompt) for index in range(len(store))})
 
 
 def add_reference(setup: Setup) -> None:
@@ -77,8 +73,8 @@ def add_reference(setup: Setup) -> None:
     if not getattr(config, "needs_reference", False):
         return
     named = getattr(config, "reference", None)
-    other = None if named is None else Model(path=resolve_run(named))
     with contextlib.ExitStack() as stack:
+        other = None if named is None else _other(setup, named)
         opened: list[Policy] = []
 
         def logps(store: Store) -> NDArray[np.float32]:
@@ -134,6 +130,13 @@ def logps_of(
         whole = torch.from_numpy(found).to(reference.device)
         found = accelerator.reduce(whole, reduction="sum").cpu().numpy()
     return found
+
+
+def _other(setup: Setup, named: str) -> Model:
+    """The model that is named; an adapter is merged into its base, as where training begins with one."""
+    first = contextlib.nullcontext() if setup.accelerator is None else setup.accelerator.main_process_first()
+    with first:
+        return Model(path=merge.whole(resolve_run(named)))
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -124,7 +124,11 @@ class RunFolder:
 
 
 def check_same(
-    folder: RunFolder, recipe: Recipe, digests: dict[str, str], now_machine: dict[str, Any], accept: bool
+    folder: RunFolder,
+    recipe: Recipe,
+    digests: Mapping[str, str | None],
+    now_machine: dict[str, Any],
+    accept: bool,
 ) -> list[str]:
     """Refuses to go on with an unfinished run under another recipe, other data, another base model, other
     libraries, or arithmetic that sums in another order.
@@ -136,6 +140,7 @@ def check_same(
     sentences = {
         "data_digest": say("the training data has changed", "训练数据已改变"),
         "model_digest": say("the base model has changed", "基座模型已改变"),
+        "reward_digest": say("a file of the rewards has changed", "奖励的文件已改变"),
     }
     found += [sentences[name] for name, now in digests.items() if state.get(name) not in (None, now)]
     old_versions, new_versions = state.get("versions", {}), versions()

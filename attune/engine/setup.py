@@ -17,6 +17,7 @@ from ..data import durable
 from ..data.prepare import Prepared
 from ..data.sources import write_rejected
 from ..data.template import ChatTemplate
+from ..evaluation import rewards
 from ..models import memory
 from ..models.fingerprint import fingerprint
 from ..models.policy import Policy
@@ -110,6 +111,7 @@ class Setup:
             "data": self.data.files,
             "data_digest": self.data.digest,
             "model_digest": self.model_digest,
+            "reward_digest": rewards.digest(getattr(self.recipe.objective, "rewards", ())),
             "template": self.template.name if self.template else None,
             "num_examples": len(self.data.train),
             "num_held_out": len(self.data.held_out),
@@ -155,7 +157,8 @@ def set_up(
     model_digest = fingerprint(recipe.model, config)
     now_machine = machine(accelerator.num_processes if accelerator else 1, device)
     if state is not None or (not fresh and folder.checkpoints.is_dir()):
-        digests = {"data_digest": data.digest, "model_digest": model_digest}
+        earned = rewards.digest(getattr(recipe.objective, "rewards", ()))
+        digests = {"data_digest": data.digest, "model_digest": model_digest, "reward_digest": earned}
         accepted = check_same(folder, recipe, digests, now_machine, accept_changes)
         text = [
             say("accepted although changed: {what}", "已接受的改变：{what}", what=what) for what in accepted

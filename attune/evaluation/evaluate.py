@@ -309,10 +309,11 @@ def _as_dicts(scores: dict[str, Interval]) -> dict[str, dict[str, float]]:
 
 
 def _row(question: Question) -> dict[str, Any]:
+    given = inputs_of(question.example) or texts(question.example)
     return {
         "path": question.origin.path,
         "row": question.origin.row,
-        "prompt": _as_text(question.prompt) if question.prompt else "\n".join(inputs_of(question.example) or texts(question.example)),
+        "prompt": _as_text(question.prompt) if question.prompt else "\n".join(given),
         "reference": question.reference,
     }
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -118,7 +118,7 @@ def probe(
     layers: str = "last",
     pooling: str = "last,mean",
     folds: int = 5,
-    task: Task | str = "auto",
+    task: Task | Literal["auto"] = "auto",
     seed: int = 0,
     on_progress: Progress | None = None,
 ) -> Probe:
@@ -133,12 +133,7 @@ def probe(
     poolings = _poolings(pooling)
     asked = Model(path=resolve_run(str(model)))
     config, tokenizer = load_config(asked), load_tokenizer(asked)
-    window = getattr(config.get_text_config(), "max_position_embeddings", None) or LONGEST
-    encoding = Encoding(
-        max_length=data.max_length or min(window, LONGEST),
-        overlong=data.overlong,
-        task=task,  # type: ignore[arg-type]
-    )
+    encoding = _encoding(data, config, task)
     prepared = prepare(data, "labelled", tokenizer, None, encoding, seed, tell)
     train, held, labels = prepared.train, prepared.held_out, prepared.labels
     assert labels is not None
@@ -152,19 +147,12 @@ def probe(
         for store in (train, held)
     )
     wanted = _wanted(held, labels)
-    first = next(iter(classification.metrics_of(labels.task)))
-    tried: list[tuple[Setting, linear.Linear, tuple[int, int]]] = []
-    for at, layer in enumerate(chosen):
-        for by, how in enumerate(poolings):
-            values = np.array(train.values)
-            fitted = linear.fit(
-                x_train[:, at, by], values, labels.task, len(labels.names), num_folds=folds, seed=seed
-            )
-            score = classification.metrics_of(labels.task)[first](fitted.predict(x_held[:, at, by]), wanted)
-            tried.append((Setting(layer, how, fitted.strength, fitted.cv_loss, score), fitted, (at, by)))
-            tell(say("fitting", "拟合"), len(tried), len(chosen) * len(poolings))
-    best, fitted, (at, by) = min(tried, key=lambda one: one[0].cv_loss)
-    predicted = fitted.predict(x_held[:, at, by])
+    tried = [
+        _tried(x_train[:, at, by], x_held[:, at, by], train, wanted, labels, (layer, how), folds, seed)
+        for at, layer in enumerate(chosen)
+        for by, how in enumerate(poolings)
+    ]
+    best, predicted = min(tried, key=lambda one: one[0].cv_loss)
     return Probe(
         model=str(model),
         data=", ".join(source.path for source in data.train),
@@ -172,7 +160,7 @@ def probe(
         names=labels.names,
         num_train=len(train),
         num_held_out=len(held),
-        settings=[one for one, _, _ in tried],
+        settings=[one for one, _ in tried],
         best=best,
         scores=classification.intervals(labels.task, predicted, wanted),
         baseline=_baseline(labels, np.asarray(train.values), wanted),
@@ -181,6 +169,31 @@ def probe(
         seconds=round(time.monotonic() - begun, 1),
         figures=classification.figures(labels.task, labels.names, predicted, wanted),
     )
+
+
+def _encoding(data: Data, config: Any, task: Any) -> Encoding:
+    """As classification has it: within the model's window."""
+    window = getattr(config.get_text_config(), "max_position_embeddings", None) or LONGEST
+    return Encoding(max_length=data.max_length or min(window, LONGEST), overlong=data.overlong, task=task)
+
+
+def _tried(
+    x: Any,
+    x_held: Any,
+    train: Store,
+    wanted: Any,
+    labels: Labels,
+    what: tuple[int, Pooling],
+    folds: int,
+    seed: int,
+) -> tuple[Setting, Any]:
+    """One layer and pooling, and its predictions of the held-out rows."""
+    values = np.array(train.values)
+    fitted = linear.fit(x, values, labels.task, len(labels.names), num_folds=folds, seed=seed)
+    predicted = fitted.predict(x_held)
+    metrics = classification.metrics_of(labels.task)
+    score = metrics[next(iter(metrics))](predicted, wanted)
+    return Setting(*what, fitted.strength, fitted.cv_loss, score), predicted
 
 
 def _policy(asked: Model, config: Any, tokenizer: Any, labels: Labels) -> Policy:

@@ -12,6 +12,7 @@ as the person's own code, because they named it; nothing else in the data is eve
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import inspect
 import math
@@ -119,6 +120,16 @@ class Rewards:
                 more=" …" if len(missing) > 5 else "",
             )
         )
+
+
+def digest(specs: Sequence[str]) -> str | None:
+    """A hash of the files that the rewards read (functions and schemas), None where they read none: a run
+    that goes on must earn what it earned before.
+    """
+    parts = [part for spec in specs for part in _weighted(spec)[0].split(":")]
+    files = [Path(part) for part in parts if part.endswith((".py", ".json"))]
+    contents = [file.read_bytes() for file in files if file.is_file()]
+    return hashlib.sha256(b"\0".join(contents)).hexdigest() if contents else None
 
 
 def rewards(specs: Sequence[str], open_folder: OpenFolder | None = None) -> Rewards:

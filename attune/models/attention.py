@@ -70,7 +70,8 @@ def layout_attention(
     if layout is None or attention_mask is not None or query.shape[0] != 1 or query.shape[2] != key.shape[2]:
         raise ValueError("attention over a layout needs one row, no mask, no cache, and the layout")
     before = prefix[int(module.layer_idx)] if prefix else None  # type: ignore[arg-type]
-    flash = torch.backends.cuda.flash_sdp_enabled()  # off where a second derivative is needed
+    # Off where a second derivative is needed.
+    flash = torch.backends.cuda.flash_sdp_enabled()  # type: ignore[no-untyped-call]
     if flash and query.is_cuda and query.dtype != torch.float32 and not dropout and not softcap:
         return _varlen(query, key, value, layout, scaling, sliding_window, before), None
     groups = query.shape[1] // key.shape[1]

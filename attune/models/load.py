@@ -244,8 +244,8 @@ def load_for_scoring(
     if not heads.is_scoring(model):
         raise ModelError(
             say(
-                "{path} is a language model: it gives answers, no scores. Train a classifier (attune classify) "
-                "or a reward model (attune reward) from it.",
+                "{path} is a language model: it gives answers, no scores. Train a classifier (attune "
+                "classify) or a reward model (attune reward) from it.",
                 "{path} 是语言模型：输出回答而非分数。请先用它训练分类模型（attune classify）或奖励模型"
                 "（attune reward）。",
                 path=path,
@@ -266,6 +266,7 @@ def _opened(
     base = None
     if adapter_config.is_file():
         base = base_of(adapter_config).model_copy(update={"trust_remote_code": own.trust_remote_code})
+        _must_be_there(base, place)
     has_tokenizer = (Path(place) / "tokenizer_config.json").is_file() or not Path(place).is_dir()
     tokenizer = load_tokenizer(own if has_tokenizer or base is None else base)
     if base is not None:
@@ -320,18 +321,7 @@ def _whole(
     return load_weights(model, config, wanted, device, quantized=quantized, scores=scores)
 
 
-def _with_adapter(
-    base: Model,
-    place: str,
-    dtype: torch.dtype | None,
-    device: torch.device | str,
-    num_tokens: int,
-    *,
-    dequantized: bool,
-) -> Any:
-    """``num_tokens``: those of the adapter's tokenizer, which may have new ones."""
-    from peft import PeftModel
-
+def _must_be_there(base: Model, place: str) -> None:
     if Path(base.path).is_absolute() and not Path(base.path).exists():
         raise ModelError(
             say(
@@ -344,6 +334,20 @@ def _with_adapter(
                 place=place,
             )
         )
+
+
+def _with_adapter(
+    base: Model,
+    place: str,
+    dtype: torch.dtype | None,
+    device: torch.device | str,
+    num_tokens: int,
+    *,
+    dequantized: bool,
+) -> Any:
+    """``num_tokens``: those of the adapter's tokenizer, which may have new ones."""
+    from peft import PeftModel
+
     is_marked = quantize.is_marked(place)
     whole = _whole(base, dtype, device, quantized=is_marked, note=place if heads.is_noted(place) else None)
     if is_marked and dequantized:

@@ -106,14 +106,7 @@ def merge(
     tell = on_progress or (lambda what, done, total: None)
     what = say("merging", "合并")
     place = Path(output)
-    if place.exists() and any(place.iterdir() if place.is_dir() else [place]):
-        raise ModelError(
-            say(
-                "{path} exists and is not empty. Choose another --output.",
-                "{path} 已存在且非空。请换一个 --output。",
-                path=output,
-            )
-        )
+    _must_be_free(place)
     tell(what, 0, 4)
     loaded = combine.load(runs, weights, how, torch.float32)
     if loaded.base is None:
@@ -173,6 +166,17 @@ def whole(path: str, on_progress: OnProgress | None = None) -> str:
         merge(str(adapter), place, on_progress)
         durable.write_text(mark, digest.hexdigest())
     return str(place)
+
+
+def _must_be_free(place: Path) -> None:
+    if place.exists() and any(place.iterdir() if place.is_dir() else [place]):
+        raise ModelError(
+            say(
+                "{path} exists and is not empty. Choose another --output.",
+                "{path} 已存在且非空。请换一个 --output。",
+                path=place,
+            )
+        )
 
 
 def _must_merge(loaded: Loaded) -> None:

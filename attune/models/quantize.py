@@ -23,6 +23,7 @@ from torch import nn
 
 from ..recipe.errors import RecipeError
 from ..recipe.messages import say
+from . import trunk
 
 BYTES_A_WEIGHT = 0.5 + 1 / 64 + 4 / (64 * 256)
 """A code of 4 bits; for each 64 a size of 8 bits; for each 256 of these one in float32."""
@@ -96,12 +97,12 @@ def is_marked(folder: str | Path) -> bool:
 
 
 def matrix_names(model: Any) -> list[str]:
-    """The matrices that ``quantize`` replaces."""
-    head = model.get_output_embeddings()
+    """The matrices that ``quantize`` replaces: all but those of the head."""
+    kept = trunk.head_layers(model)
     return [
         name
         for name, layer in model.named_modules()
-        if type(layer).__name__ in ("Linear", "Conv1D") and layer is not head
+        if type(layer).__name__ in ("Linear", "Conv1D") and layer not in kept
     ]
 
 

@@ -25,6 +25,13 @@ def head(base: Any) -> dict[str, nn.Module]:
     return {name: module for name, module in found.items() if any(True for _ in module.parameters())}
 
 
+def head_layers(base: Any) -> set[Any]:
+    """The layers that make what the model gives: the one over the vocabulary, or all of a scoring head."""
+    if not is_scoring(base):
+        return {base.get_output_embeddings()} - {None}
+    return {layer for part in head(base).values() for layer in part.modules()}
+
+
 def for_peft(base: Any, settings: Any) -> None:
     """Tells PEFT that the model scores: its head learns whole, is saved with the adapter, and is no target of
     it.

@@ -92,6 +92,31 @@ def test_show_without_a_model_shows_turns(tmp_path: Path, capsys: pytest.Capture
     assert "⟦They are 0.⟧" in out
 
 
+def test_show_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["check", write(tmp_path / "a.json", GOOD[:1]), "--show", "1", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["origin"]["row"] == 1
+    assert row["parts"][1] == {"title": "assistant", "pieces": [["They are 0.", "learnt"]]}
+
+
+def test_control_characters_of_the_data_do_not_reach_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evil = {"instruction": "Tell\x1b[31m me \x9b2J", "output": "\x1b]0;title\x07", "col\x1b[2J": "x"}
+    path = write(tmp_path / "a.json", [*GOOD, evil, {"instruction": "\x1b[1mq", "output": ""}])
+    run(["check", path])
+    run(["check", path, "--show", "31"])
+    out = capsys.readouterr().out
+    assert "Tell␛[31m me" in out
+    assert not {"\x1b", "\x07", "\x9b"} & set(out)
+
+
+def test_sources_may_be_given_as_in_a_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path / "a.json", GOOD)
+    assert run(["check", f"data.train=[{{path: {path}, encoding: utf-8}}]"]) == 0
+    assert "Clean: 30 examples" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -99,6 +124,9 @@ def test_show_without_a_model_shows_turns(tmp_path: Path, capsys: pytest.Capture
         (["a.json", "--kind", "chat"], "--kind chat: allowed are text, conversation"),
         (["a.json", "--columns", "text"], "--columns text: write name=value pairs"),
         (["a.json", "--accept", "nonsense"], "data.accept=nonsense"),
+        (["a.json", "--show", "0"], "--show 0: a whole number from 1 on. Write for example --show 3."),
+        (["a.json", "--sample", "-1"], "--sample -1: a whole number from 1 on"),
+        (["a.json", "--show", "1", "--html", "b.html"], "--show prints rows, --html writes the report"),
     ],
 )
 def test_wrong_words(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from attune.cli import dpo
+from attune.cli import dpo, sentences
 from attune.cli.main import run
+from attune.engine.events import EvalEnd
 
 
 @pytest.mark.parametrize("name", ["dpo", "kto", "orpo", "simpo"])
@@ -35,3 +36,8 @@ def test_a_wrong_loss_is_told_with_those_that_exist(capsys: pytest.CaptureFixtur
     said = capsys.readouterr().err
     assert "objective.loss: got the text 'ippo'. Allowed: sigmoid, sigmoid_norm, hinge" in said
     assert "Did you mean 'ipo'?" in said
+
+
+def test_the_evaluation_tells_the_accuracy_and_no_perplexity() -> None:
+    event = EvalEnd(4, 0.5, None, 9, False, {"accuracy": 0.715, "margin": 0.1})
+    assert sentences.evaluation(event) == "step 4: held-out loss 0.5, accuracy 0.715"

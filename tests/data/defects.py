@@ -2,6 +2,7 @@
 name it and the rows it stands in. ``python -m tests.data.defects FOLDER`` writes all of them to look at.
 """
 
+# ruff: noqa: E501 (a defect and its finding stand in one line)
 from __future__ import annotations
 
 import gzip
@@ -18,14 +19,8 @@ AT = 17
 """The row in which most defects are planted."""
 
 # Forty questions and answers that have little in common, so that each set is clean but for what is planted.
-_THINGS = (
-    "dumplings noodles soup rice tea buns pancakes tofu greens fish vinegar ginger chives lamb shrimp "
-    "duck corn "
-    "plums honey sesame lanterns stools windows bicycles umbrellas letters candles kites paper bamboo "
-    "brushes "
-    "drums rivers bridges gardens sparrows winters markets ferries mountains"
-).split()
-_VERBS = "keep wash carry paint cook sell mend count dry wrap".split()
+_THINGS = ["dumplings", "noodles", "soup", "rice", "tea", "buns", "pancakes", "tofu", "greens", "fish", "vinegar", "ginger", "chives", "lamb", "shrimp", "duck", "corn", "plums", "honey", "sesame", "lanterns", "stools", "windows", "bicycles", "umbrellas", "letters", "candles", "kites", "paper", "bamboo", "brushes", "drums", "rivers", "bridges", "gardens", "sparrows", "winters", "markets", "ferries", "mountains"]
+_VERBS = ["keep", "wash", "carry", "paint", "cook", "sell", "mend", "count", "dry", "wrap"]
 _REASONS = (
     "because the morning light is best then",
     "as long as nobody minds the noise",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -66,6 +67,49 @@ def test_what_cannot_be_encoded_is_rejected_too(tmp_path: Path) -> None:
     assert report.num_examples == 30
 
 
+def test_a_finding_says_what_its_rule_is_and_each_row_its_own_reason(tmp_path: Path) -> None:
+    turn = [{"role": "user", "content": "x"}, {"role": "user", "content": "y"}]
+    answer = {"role": "assistant", "content": "z"}
+    rows = [
+        {"messages": [*turn, answer]},
+        {"messages": [turn[0], answer, answer]},
+        {"messages": [turn[0], answer]},
+    ]
+    report = check(data(tmp_path / "a.jsonl", rows), None)
+    (finding,) = [one for one in report.findings if one.name == "turns_out_of_order"]
+    assert finding.text == "2 of 3 rows cannot be used: user and assistant do not take turns"
+    assert [row.excerpt[:18] for row in finding.rows] == ["turns 1 and 2 are ", "turns 2 and 3 are "]
+
+
+def test_accepted_rows_do_not_make_others_too_many(tmp_path: Path) -> None:
+    bad = [{"instruction": "x", "output": ""}] * 3 + [{"instruction": "", "output": "y"}]
+    asked = data(tmp_path / "a.jsonl", [*GOOD * 4, *bad], accept=["empty_answer"])
+    assert check(asked, None).exit_code == 0, "1 of 124 is below 2%, as it is to the training run"
+    assert check(asked.model_copy(update={"accept": []}), None).exit_code == 1
+
+
+@pytest.mark.parametrize(("overlong", "code"), [("cut_answer", 1), ("drop", 0), ("stop", 1)])
+def test_rows_that_do_not_fit_stop_as_was_asked(tmp_path: Path, overlong: str, code: int) -> None:
+    rows = [*GOOD, {"instruction": "word " * 60, "output": "Yes. " * 60}]
+    asked = data(tmp_path / "a.jsonl", rows, overlong=overlong)
+    assert check(asked, None, lambda kind: _with(encoder(kind), overlong)).exit_code == code
+    few = data(tmp_path / "a.jsonl", rows, overlong="stop", max_rejected_share=0.5)
+    assert check(few, None, lambda kind: _with(encoder(kind), "stop")).exit_code == 1, "one is enough"
+
+
+def _with(made: Encoder, overlong: Any) -> Encoder:
+    return replace(made, policy=replace(made.policy, overlong=overlong))
+
+
+def test_changed_rows_are_told(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]
+    rows = [{"messages": turns}, {"messages": [*turns, {"role": "user", "content": "z"}]}]
+    report = check(data(tmp_path / "a.jsonl", rows), None)
+    (finding,) = [one for one in report.findings if one.name == "changed_rows"]
+    assert (finding.level, finding.num, finding.total, finding.rows[0].origin.row) == ("info", 1, 2, 2)
+    assert "cut after the last answer" in finding.rows[0].excerpt
+
+
 def test_a_broken_file_is_a_finding_and_the_others_are_still_read(tmp_path: Path) -> None:
     good = data(tmp_path / "a.jsonl", GOOD)
     (tmp_path / "b.json").write_text('[{"instruction": "x", "output": "y"},]')
@@ -75,6 +119,7 @@ def test_a_broken_file_is_a_finding_and_the_others_are_still_read(tmp_path: Path
     (finding,) = [one for one in report.findings if one.level == "unusable"]
     assert finding.name == "unreadable_file"
     assert "b.json" in finding.text
+    assert not finding.cure, "the sentence says what to do"
     assert report.exit_code == 2
 
 

@@ -9,39 +9,55 @@ from pathlib import Path
 import pytest
 
 import attune.data
-from attune.data.reasons import REASONS
+from attune.data.check import must_be_known
+from attune.data.reasons import REASONS, cure_of, meaning_of
 
 DATA = Path(attune.data.__file__).parent
-READING = [
-    *DATA.glob("formats/*.py"),
-    *(DATA / f"{name}.py" for name in ("rules", "sources", "spelling", "kinds", "convert")),
-]
+READING = [*DATA.glob("*.py"), *DATA.glob("formats/*.py")]
 
 
 def names() -> set[str]:
-    """The second argument of each ``RowError(reason, name)``, and names that are handed on to it."""
+    """The last argument of each ``RowError(reason, name)``, and names that are handed on to it; the first of
+    ``_unfit(name, …)`` and ``TemplateProblem(name, …)``.
+    """
     found = set()
     for path in READING:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("RowError", "filled"):
-                last = node.args[-1]
-                found |= {one.value for one in ast.walk(last) if isinstance(one, ast.Constant)}
+            called = getattr(node.func, "id", "") if isinstance(node, ast.Call) else ""
+            if called in ("RowError", "filled", "_fails"):
+                found |= constants(node.args[-1])
+            elif called in ("_unfit", "TemplateProblem"):
+                found |= constants(node.args[0])
     return {str(name) for name in found if isinstance(name, str)}
+
+
+def constants(node: ast.expr) -> set[object]:
+    return {one.value for one in ast.walk(node) if isinstance(one, ast.Constant)}
 
 
 def test_every_name_is_listed_and_every_listed_name_is_used():
     handed_on = {f"empty_{side}" for side in ("answer", "prompt")}  # rules.py makes these of the turn's side
+    handed_on |= {"too_long", "template_fails"}  # set once, in TooLong and _fails
     used = {name for name in names() | handed_on if re.fullmatch(r"[a-z]+(_[a-z]+)*", name)}
     assert used - set(REASONS) == set()
     assert set(REASONS) - used == {"unusable_row"}, "which is the name where none is given"
 
 
 def test_meanings_are_in_both_languages():
-    assert all(len(meaning.split(" | ")) == 2 for meaning in REASONS.values())
+    assert all(len(text.split(" | ")) == 2 for reason in REASONS.values() for text in reason)
+
+
+def test_every_one_can_be_accepted():
+    must_be_known(list(REASONS))
+
+
+def test_a_name_of_another_package_has_a_cure_and_no_meaning():
+    assert (meaning_of("of_a_stranger"), meaning_of("unusable_row")) == ("", "")
+    assert cure_of("of_a_stranger") == "Correct or remove these rows."
 
 
 @pytest.mark.parametrize(("page", "half"), [("docs/data.md", 0), ("docs/data.zh.md", 1)])
 def test_the_pages_list_them(page, half):
     text = (DATA.parents[1] / page).read_text(encoding="utf-8")
-    for name, meaning in REASONS.items():
-        assert f"| `{name}` | {meaning.split(' | ')[half]} |\n" in text
+    for name, reason in REASONS.items():
+        assert f"| `{name}` | {reason.meaning.split(' | ')[half]} |\n" in text

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from attune.data.rules import check
 from attune.data.examples import Conversation, Message, RowError, Text
+from attune.data.rules import check
 
 
 def talk(*turns: str) -> Conversation:

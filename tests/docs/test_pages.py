@@ -2,7 +2,8 @@
 
 A page's blocks run in order in one folder that holds ``base/`` (a tiny Llama), ``my.json``, ``more.json``,
 ``test.json``, ``data/``, ``texts/`` and ``config.json``. A ``yaml`` block is the file that its first line
-names. Commands run in this process, with small numbers put behind theirs (the last override wins).
+names, as is a ``python`` block that begins with one (``# my_rewards.py``). Commands run in this process, with
+small numbers put behind theirs (the last override wins).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "README.zh.md", *sorted((ROOT / "docs").glob("*.md"))]
 RUN = ["README.md", "docs/tour.md", "docs/data.md", "docs/check.md", "docs/templates.md", "docs/recipes.md"]
 RUN += ["docs/alignment.md", "docs/clean.md", "docs/resume.md", "docs/python.md"]
+RUN += ["docs/online.md", "docs/classify.md"]
 TWINS = [
     ("README.md", "README.zh.md"),
     ("docs/tour.md", "docs/tour.zh.md"),
@@ -37,10 +39,13 @@ TWINS = [
     ("docs/clean.md", "docs/clean.zh.md"),
     ("docs/alignment.md", "docs/alignment.zh.md"),
     ("docs/templates.md", "docs/templates.zh.md"),
+    ("docs/online.md", "docs/online.zh.md"),
+    ("docs/classify.md", "docs/classify.zh.md"),
 ]
 
 _TRAINING = ["train.max_steps=2", "train.precision=fp32"]
 _GENERATING = ["max_new_tokens=4"]
+_SAMPLING = (*_TRAINING, "objective.max_new_tokens=4", "objective.group_size=2")
 SMALL = {
     "sft": _TRAINING,
     "pretrain": _TRAINING,
@@ -48,7 +53,8 @@ SMALL = {
     "plan": _TRAINING,
     "eval": _GENERATING,
     "prefer": _GENERATING,
-    **dict.fromkeys(("dpo", "kto", "orpo", "simpo"), _TRAINING),
+    **dict.fromkeys(("grpo", "rloo"), _SAMPLING),
+    **dict.fromkeys(("dpo", "kto", "orpo", "simpo", "classify", "reward"), _TRAINING),
     "chat": _GENERATING,
 }
 ELSEWHERE = ("git", "make", "cd", ".", "echo", "python")
@@ -158,10 +164,17 @@ def folder(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "test.json": rows(4, 200),
         "prefs.json": pairs(24),
         "verdicts.json": verdicts(24),
+        "sums.json": [{"prompt": f"{n} + 1 = ?", "reference": str(n + 1)} for n in range(24)],
         "questions.json": [{"prompt": row["instruction"]} for row in rows(2, 400)],
         "data/a.json": rows(8, 300),
     }.items():
         (here / name).write_text(json.dumps(content), encoding="utf-8")
+    moods = [(f"Table {n} was {('warm', 'cold')[n % 2]}.", ("good", "bad")[n % 2]) for n in range(60)]
+    for name, lines in {
+        "labelled.csv": ["text,label", *(f"{text},{label}" for text, label in moods)],
+        "new.csv": ["id,text", *(f"{n},{text}" for n, (text, _) in enumerate(moods[:4]))],
+    }.items():
+        (here / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
     (here / "texts" / "a.txt").write_text("Tea is hot.\n\nBuns are baked.\n\nThe shop is small.\n")
     shutil.copytree(base, here / "base")
     shutil.copy(base / "config.json", here / "config.json")
@@ -201,6 +214,8 @@ def test_a_page_runs(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -
             path = folder / (named[1] if named else "shortest.yaml")
             path.write_text(block.text, encoding="utf-8")
             load(path)
+        elif block.kind == "python" and (named := re.match(r"# (\S+\.py)\n", block.text)):
+            (folder / named[1]).write_text(block.text, encoding="utf-8")
         elif block.kind == "python":
             exec(compile(block.text, name, "exec"), known)
             num_run += 1

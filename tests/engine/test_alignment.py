@@ -4,6 +4,7 @@ means.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Callable
@@ -16,13 +17,16 @@ import torch
 from tiny_engine import LORA, curve, events, rows, save_model, weights_digest
 
 from attune.data import pack
+from attune.engine import parts
 from attune.engine import reference as references
 from attune.engine import setup as setups
 from attune.engine.events import Event, StepEnd
 from attune.engine.train import train
 from attune.models.load import load_for_inference
+from attune.models.merge import whole
 from attune.models.policy import Policy
 from attune.objectives import dpo
+from attune.recipe import plugs
 from attune.recipe.errors import DataError, RecipeError
 from attune.recipe.schema import Recipe
 
@@ -197,9 +201,7 @@ def test_an_sft_adapter_is_where_policy_and_reference_begin(make: Make, tmp_path
         torch.testing.assert_close(loaded.model(ids).logits, teacher.model(ids).logits, atol=1e-5, rtol=1e-5)
 
 
-def test_a_changed_adapter_is_merged_again(make: Make, tmp_path: Path, model_dir: Path) -> None:
-    from attune.models.merge import whole
-
+def test_a_changed_adapter_is_merged_again(make: Make, model_dir: Path) -> None:
     final = train(make("first", "simpo", max_steps=1)).output / "final"
     merged = Path(whole(str(final)))
     before = weights_digest_of(merged)
@@ -219,6 +221,10 @@ def weights_digest_of(folder: Path) -> bytes:
 def test_another_reference(make: Make, model_dir: Path, tmp_path: Path) -> None:
     same = make("named", {"name": "dpo", "reference": str(model_dir)}, max_steps=2)
     assert curve(train(same).output) == curve(train(make("own", max_steps=2)).output)
+    adapter = train(make("adapter", "simpo", max_steps=2)).output
+    moved = make("moved", {"name": "dpo", "reference": str(adapter)}, max_steps=1)
+    assert curve(train(moved).output)[0][1] != curve(Path(same.output or ""))[0][1]
+    assert (adapter / "merged" / "config.json").is_file()
     free = make("free", {"name": "dpo", "reference": "none"}, max_steps=1)
     assert events(train(free).output, "step_end")[0]["loss"] != pytest.approx(np.log(2), abs=1e-3)
     other = save_model(tmp_path / "other")
@@ -250,8 +256,6 @@ def test_a_disk_that_takes_nothing_is_told(make: Make, monkeypatch: pytest.Monke
 
 def test_a_prompt_laid_once_equals_each_answer_laid_alone(make: Make) -> None:
     """Loss and gradients of a step, with the prompt shared by its answers and with a copy for each."""
-    import contextlib
-
     recipe = make("run", adapter={"name": "lora", "rank": 4}, model=save_model_without_dropout(make))
     with contextlib.ExitStack() as stack:
         setup = setups.set_up(recipe, stack, (), fresh=False, accept_changes=False)
@@ -287,3 +291,26 @@ def laid_apart(policy: Policy, store: Any) -> torch.Tensor:
             alone = dataclasses.replace(example, branches=(branch,), reference=None)
             found.append(policy(pack.lay([(0, alone)])))
     return torch.cat(found)
+
+
+def test_the_step_size_is_a_share_of_the_adapters(make: Make) -> None:
+    def peak(objective: str, adapter: str, **train_fields: Any) -> float:
+        recipe = make("x", objective, adapter, learning_rate=None, **train_fields)
+        modules = plugs.find("adapters", adapter), plugs.find("objectives", objective)
+        return parts.peak_learning_rate(recipe, *modules)
+
+    found = {(o, a): peak(o, a) for o in ("dpo", "kto", "orpo", "simpo", "sft") for a in ("lora", "full")}
+    assert found == pytest.approx(
+        {
+            ("dpo", "lora"): 5e-5,
+            ("dpo", "full"): 2.5e-6,
+            ("kto", "lora"): 5e-5,
+            ("kto", "full"): 2.5e-6,
+            ("orpo", "lora"): 1e-4,
+            ("orpo", "full"): 5e-6,
+            ("simpo", "lora"): 2e-5,
+            ("simpo", "full"): 1e-6,
+            ("sft", "lora"): 2e-4,
+            ("sft", "full"): 1e-5,
+        }
+    )

@@ -149,6 +149,14 @@ def test_a_process_that_was_killed_goes_on(asked: Make, name: str) -> None:
     assert metrics(run) == metrics(whole)
 
 
+def test_a_changed_reward_is_refused(asked: Make, tmp_path: Path) -> None:
+    with pytest.raises(KilledError):
+        train(asked("grpo", save_steps=1), listeners=[at_step(2, die)])
+    (tmp_path / "my_rewards.py").write_text(REWARD + "\n# looked at again\n")
+    with pytest.raises(RunError, match=r"(?s)unfinished run that differs.*a file of the rewards has changed"):
+        train(asked("grpo", save_steps=1))
+
+
 def test_another_seed_samples_other_answers(asked: Make) -> None:
     runs = [train(asked("grpo", run=str(seed), seed=seed, max_steps=1)).output for seed in (1, 2)]
     assert (runs[0] / "samples.jsonl").read_text() != (runs[1] / "samples.jsonl").read_text()
