@@ -167,16 +167,18 @@ def _synopsis(command: Any, ctx: Any) -> str:
 
 
 def _front_page(group: Any, ctx: Any) -> str:
-    rows = [
-        (name, command.help.split("\n")[0]) for name, command in group.commands.items() if not command.hidden
-    ]
+    stages: dict[str, list[tuple[str, str]]] = {}
+    for name, command in group.commands.items():
+        if not command.hidden:
+            stages.setdefault(command.rich_help_panel, []).append((name, command.help.split("\n")[0]))
     text = f"{say('Usage', '用法')}: attune {say('COMMAND', '命令')} …\n\n{group.help}\n\n"
-    text += _table(say("Commands", "命令"), rows)
+    text += "".join(_table(heading, rows) for heading, rows in stages.items())
     text += _table(say("Options", "选项"), _options(group, ctx))
     return text + _table(
         say("Start here", "从这里开始"),
         [
             ("attune quickstart", say("the whole way in three minutes", "三分钟走完全程")),
+            ("attune check my.json", say("what would make training wrong", "找出会让训练出错的问题")),
             (
                 "attune sft --model Qwen/Qwen3-0.6B --data my.json",
                 say("your own model and file", "自己的模型与数据"),

@@ -50,32 +50,26 @@ app = typer.Typer(
 )
 
 
-def _add(function: Callable[..., None], kind: type[Command] = Command) -> None:
-    app.command(function.__name__, cls=kind, help=pick(function.__doc__ or ""))(function)
+STAGES: tuple[tuple[str, type[Command], tuple[Callable[..., None], ...]], ...] = (
+    ("Start | 开始", Command, (quickstart.quickstart,)),
+    ("Data | 数据", Command, (check.check, convert.convert, split.split, dedup.dedup)),
+    ("Training | 训练", TrainingCommand, (sft.sft, pretrain.pretrain, classify.classify)),
+    (
+        "Preferences and rewards | 偏好与奖励",
+        TrainingCommand,
+        (dpo.dpo, dpo.kto, dpo.orpo, dpo.simpo, reward.reward, grpo.grpo, grpo.rloo, grpo.ppo, grpo.trpo),
+    ),
+    ("Any recipe | 任意配方", TrainingCommand, (train.train, plan.plan)),
+    ("Results | 结果", GeneratingCommand, (eval.eval, chat.chat, prefer.prefer)),
+    ("Results | 结果", Command, (predict.predict, probe.probe, merge.merge)),
+    ("What there is | 查看", Command, (runs.runs, methods.methods, reference.reference)),
+)
+"""Commands in the order of use, under the headings of the front page."""
 
-
-_add(quickstart.quickstart)
-_add(check.check)
-_add(convert.convert)
-_add(split.split)
-_add(dedup.dedup)
-_add(sft.sft, TrainingCommand)
-_add(pretrain.pretrain, TrainingCommand)
-_add(classify.classify, TrainingCommand)
-_add(reward.reward, TrainingCommand)
-for _command in (dpo.dpo, dpo.kto, dpo.orpo, dpo.simpo, grpo.grpo, grpo.rloo, grpo.ppo, grpo.trpo):
-    _add(_command, TrainingCommand)
-_add(train.train, TrainingCommand)
-_add(plan.plan, TrainingCommand)
-_add(eval.eval, GeneratingCommand)
-_add(chat.chat, GeneratingCommand)
-_add(prefer.prefer, GeneratingCommand)
-_add(predict.predict)
-_add(probe.probe)
-_add(merge.merge)
-_add(methods.methods)
-_add(runs.runs)
-_add(reference.reference)
+for _heading, _kind, _commands in STAGES:
+    for _command in _commands:
+        _help = pick(_command.__doc__ or "")
+        app.command(_command.__name__, cls=_kind, help=_help, rich_help_panel=pick(_heading))(_command)
 
 
 @app.callback()

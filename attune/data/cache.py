@@ -51,7 +51,7 @@ class Store:
     reference: NDArray[np.float32] | None = None
     given: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     mismatched: Store | None = None
-    """The same prompts, in the same order, with answers to other prompts, where the objective asks for them."""
+    """The same prompts in the same order, with answers to other prompts; where the objective asks for it."""
 
     def __len__(self) -> int:
         return len(self.examples) - 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 
 from ..recipe.messages import join, say
 from .encode import Encoded
@@ -12,6 +14,8 @@ from .findings._finding import Finding
 from .sources import Loaded
 
 Notices = list[tuple[str, str]]
+_SHOWN = 3
+"""Rows of a finding that a run names; the check shows more."""
 
 
 def about_files(loaded: Loaded) -> Notices:
@@ -119,22 +123,33 @@ def about_findings(findings: Sequence[Finding]) -> Notices:
     ]
 
 
-def stopped(findings: Sequence[Finding]) -> list[str]:
-    """Why training does not begin, a finding an entry, and how to begin all the same."""
-    names = join(finding.name for finding in findings) if len(findings) > 1 else findings[0].name
-    accept = say(
-        "Training would go wrong, so it does not begin. See the rows: attune check DATA --model M. "
-        "To train all the same: data.accept=[{names}]",
-        "训练会出错，因此没有开始。查看这些行：attune check 数据 --model M。仍要训练：data.accept=[{names}]",
-        names=names.replace("、", ","),
+def stopped(findings: Sequence[Finding]) -> str:
+    """Why training does not begin, a line a finding, and how to begin all the same."""
+    head = say("Training would go wrong, so it does not begin:", "训练会出错，因此没有开始：")
+    lines = (
+        say(
+            "  {name}: {text}. {cure}",
+            "  {name}：{text}。{cure}",
+            name=one.name,
+            text=_with_rows(one),
+            cure=one.cure,
+        )
+        for one in findings
     )
-    return [*(f"{one.name}: {_with_rows(one)}. {one.cure}" for one in findings), accept]
+    accept = say(
+        "See the rows: attune check DATA --model M. To train all the same: data.accept=[{names}]",
+        "查看这些行：attune check 数据 --model M。仍要训练：data.accept=[{names}]",
+        names=",".join(one.name for one in findings),
+    )
+    return "\n".join([head, *lines, accept])
 
 
 def _with_rows(finding: Finding) -> str:
-    rows = finding.rows[:3]
+    text = finding.text.rstrip(".。")
+    rows = sorted((row.origin.path, row.origin.row) for row in finding.rows)[:_SHOWN]
     if not rows:
-        return finding.text
-    shown = join(f"{row.origin.path}:{row.origin.row}" for row in rows)
-    more = " …" if finding.num > len(rows) else ""
-    return say("{text} ({rows}{more})", "{text}（{rows}{more}）", text=finding.text, rows=shown, more=more)
+        return text
+    by_file = ((path, [row for _, row in group]) for path, group in groupby(rows, key=itemgetter(0)))
+    shown = join(f"{path}:{', '.join(map(str, numbers))}" for path, numbers in by_file)
+    more = ", …" if finding.num > len(rows) else ""
+    return say("{text} ({rows}{more})", "{text}（{rows}{more}）", text=text, rows=shown, more=more)

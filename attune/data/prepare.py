@@ -183,17 +183,22 @@ def _checked(
     context = Context(kind, encoder.template, encoder.tokenizer, encoder.policy, seed, sample)
     # What is cut is told in any case; what the template is, the run tells itself.
     families = {"lengths"} if data.check == "off" else set(plugs.names("findings")) - {"template"}
-    # A row that its source's weight takes twice is still one row.
-    known: set[Origin] = set()
-    seen = (
-        Seen(example, origin, encoded, is_held_out=place >= num_train)
-        for place, (example, origin, encoded) in enumerate(rows)
-        if encoded.rejected is None and not (origin in known or known.add(origin))  # type: ignore[func-returns-value]
-    )
-    report = examine(seen, context, data, families)
+    report = examine(_once(rows, num_train), context, data, families)
     if report.stopping:
         raise DataError(notices.stopped(report.stopping))
     return notices.about_findings(report.findings)
+
+
+def _once(rows: Iterable[tuple[Example, Origin, Encoded]], num_train: int) -> Iterator[Seen]:
+    """The rows that can be used. One that its source's weight takes twice is still one row; one that is in
+    training and held out, because both name its file, is two.
+    """
+    known: set[tuple[Origin, bool]] = set()
+    for place, (example, origin, encoded) in enumerate(rows):
+        is_held_out = place >= num_train
+        if encoded.rejected is None and (origin, is_held_out) not in known:
+            known.add((origin, is_held_out))
+            yield Seen(example, origin, encoded, is_held_out)
 
 
 def _counted(file: dict[str, Any], refused: Sequence[Rejected]) -> dict[str, Any]:

@@ -32,8 +32,8 @@ _FILES = frozenset({"weights.safetensors", "optimizer.safetensors", "state.json"
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A checkpoint that was read and found intact. ``optimizer`` maps ``<parameter>/<moment>`` to tensors, and
-    ``companion/…`` to what the method keeps.
+    """A checkpoint that was read and found intact. ``optimizer`` maps ``<parameter>/<moment>`` to tensors,
+    and ``companion/…`` to what the method keeps.
     """
 
     path: Path
@@ -64,8 +64,8 @@ def write(
     state: Mapping[str, Any],
     companion: Mapping[str, Tensor] | None = None,
 ) -> Path:
-    """Writes ``folder/step-<state.step>`` and returns it; what stood before stays untouched. ``companion``: what
-    the method keeps besides weights and moments.
+    """Writes ``folder/step-<state.step>`` and returns it; what stood before stays untouched. ``companion``:
+    what the method keeps besides weights and moments.
 
     Raises OSError or SafetensorError (a full disk, say).
     """

@@ -32,8 +32,8 @@ def intervals(
     task: str, predicted: Floats, wanted: NDArray[Any], *, against: Floats | None = None, seed: int = 0
 ) -> dict[str, Interval]:
     """Each metric with its 95% percentile bootstrap interval; with ``against`` (another model's predictions
-    of the same rows) the difference to it, on the same resamples. A metric that these rows do not define is left
-    out.
+    of the same rows) the difference to it, on the same resamples. A metric that these rows do not define is
+    left out.
     """
     n = len(wanted)
     random = np.random.default_rng(seed)

@@ -54,7 +54,9 @@ METRICS = (
     Metric("reward_margin", "reward margin | 奖励差", "neither", 3),
     Metric("pair_calibration", "calibration error of pairs | 配对校准误差", "lower", 3),
     Metric("longer_chosen", "longer answer is better | 较长回答更优的比例", "neither", 1, is_share=True),
-    Metric("longer_preferred", "longer answer is preferred | 偏好较长回答的比例", "neither", 1, is_share=True),
+    Metric(
+        "longer_preferred", "longer answer is preferred | 偏好较长回答的比例", "neither", 1, is_share=True
+    ),
 )
 _OF_TOKENS = ("loss", "perplexity")
 

@@ -118,8 +118,7 @@ def evaluate(
         ],
         differences=None if outcome.differences is None else _as_dicts(outcome.differences),
         rows=[
-            {**_row(question), **found}
-            for question, found in zip(questions.rows, outcome.rows, strict=True)
+            {**_row(question), **found} for question, found in zip(questions.rows, outcome.rows, strict=True)
         ],
         notes=list(dict.fromkeys([*questions.notes, *outcome.notes])),
         figures=outcome.figures,

@@ -163,7 +163,7 @@ def draw(model: Any, missing: Iterable[str], seed: int) -> None:
 
 
 def learn(model: Any) -> None:
-    """Lets the head learn, in float32, whatever else does; the trunk's states come to it in that precision."""
+    """Lets the head learn, in float32, whatever else does; the states of the trunk come to it so."""
     from peft.utils import ModulesToSaveWrapper
 
     for part in parts(model).values():

@@ -181,7 +181,7 @@ class Train(Section):
     max_steps: int | None = Field(None, ge=1)
     """Stop after so many optimizer steps, whatever the epochs. | 最多的优化步数（优先于轮数）。"""
     learning_rate: float | None = Field(None, gt=0)
-    """Peak step size; default: the adapter's (2e-4 for LoRA, 1e-5 for full, 5e-4 for pretraining). | 学习率峰值；默认由适配器决定。"""
+    """Peak step size; default: what the adapter and the objective are known to need (2e-4 for SFT with LoRA, 1e-5 with all weights; attune methods lists them). | 学习率峰值；默认由适配器与目标决定（SFT 用 LoRA 时 2e-4，全部权重时 1e-5；attune methods 可查）。"""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """How the step size falls after the warm-up. | 预热之后学习率如何下降。"""
     warmup_steps: float = Field(0.03, ge=0)
@@ -249,7 +249,7 @@ class Recipe(Section):
     """What a person asks for. | 训练配方。"""
 
     objective: Annotated[SerializeAsAny[Choice], ChosenFrom("objectives")] = Field(default={"name": "sft"})  # type: ignore[assignment]
-    """What is optimised: sft or pretrain. | 优化目标：sft 或 pretrain。"""
+    """What is optimised, with its options: sft, pretrain, classify, reward, dpo, kto, orpo, simpo, grpo, rloo, ppo, trpo. | 优化目标及其选项：sft、pretrain、classify、reward、dpo、kto、orpo、simpo、grpo、rloo、ppo、trpo。"""
     model: Model
     """The base model. | 基座模型。"""
     data: Data

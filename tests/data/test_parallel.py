@@ -47,7 +47,8 @@ def test_a_process_that_the_system_ends_is_told() -> None:
 @linux
 def test_processes_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     program = (
-        "from tests.data.test_parallel import _name; from attune.data import parallel; from pathlib import Path\n"
+        "from tests.data.test_parallel import _name; from attune.data import parallel\n"
+        "from pathlib import Path\n"
         f"for _ in parallel.run(_name, [Path({str(tmp_path)!r})] * 100, 2): pass"
     )
     parent = subprocess.Popen([sys.executable, "-c", program], cwd=Path(__file__).parents[2])

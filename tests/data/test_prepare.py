@@ -214,6 +214,40 @@ def test_a_held_out_row_is_asked_once_whatever_its_weight(
     assert len(prepared.train) == 3 * (40 - len(asked))
 
 
+def test_what_would_make_training_wrong_stops_it_unless_accepted(go: Callable[..., Prepared]) -> None:
+    rows = [{**row, "output": "N/A" if n % 2 else "<nooutput>"} for n, row in enumerate(ROWS)]
+    told = stopped(go, rows, held_out=0)
+    assert told.startswith(
+        "Training would go wrong, so it does not begin:\n  placeholder_answer: 40 of 40 rows (100.00%): "
+    )
+    assert "rows.json:1, 2, 3, …). Write the answer or take the row out.\n" in told
+    assert told.endswith("To train all the same: data.accept=[placeholder_answer]")
+    assert stopped(go, held_out=0, check="full") == told
+    first = go(held_out=0, accept=["placeholder_answer"])
+    assert any(
+        level == "warning" and text.startswith("placeholder_answer: ") for level, text in first.notices
+    )
+    again = go(held_out=0, accept=["placeholder_answer"])
+    assert again.from_cache
+    assert again.notices == first.notices
+    assert stopped(go, held_out=0) == told, "what was accepted once is not accepted for ever"
+    assert not any("placeholder" in text for _, text in go(held_out=0, check="off").notices)
+
+
+def test_a_file_that_is_trained_on_and_held_out_is_a_leak(
+    go: Callable[..., Prepared], tmp_path: Path
+) -> None:
+    told = stopped(go, ROWS, held_out=str(tmp_path / "rows.json"))
+    assert "leak_into_held_out: 40 of 40 rows" in told
+
+
+def test_a_row_that_is_taken_twice_is_no_duplicate(go: Callable[..., Prepared], tmp_path: Path) -> None:
+    path = str(write(tmp_path / "rows.json", ROWS))
+    for train in ([{"path": path, "weight": 2.5}], [path, path]):
+        told = go(train=train, held_out=0).notices
+        assert not any("duplicate" in text for _, text in told)
+
+
 def test_nothing_held_out_is_told(go: Callable[..., Prepared]) -> None:
     told = "Too few to hold any out (rows: 2): there will be no held-out loss. --held-out FILE gives rows"
     assert ("info", told) in go(ROWS[:2], held_out=0.01).notices
@@ -277,9 +311,7 @@ def test_held_out_files_and_their_leaks(go: Callable[..., Prepared], tmp_path: P
     assert [row.origin.row for row in prepared.rejected] == [3]
     assert prepared.files[1]["role"] == "held_out"
     told = [text for level, text in prepared.notices if level == "warning"]
-    assert any(
-        "leak_into_held_out" in text and f"{other}:1" in text for text in told
-    )
+    assert any("leak_into_held_out" in text and f"{other}:1" in text for text in told)
     assert any("1 of 3 rows cannot be used" in text for text in told)
 
 

@@ -1,4 +1,4 @@
-"""Runs whose models give scores, from a file to a folder that transformers and PEFT read with the same numbers."""
+"""Runs whose models give scores, from a file to a folder that transformers and PEFT read alike."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ def test_what_gives_scores_and_what_gives_answers_are_told_apart(
         load_for_scoring(str(model_dir))
     with pytest.raises(RunError, match="there is nothing to compare"):
         evaluate(result.output, against="base")
-    with pytest.raises(DataError, match="predictions are written to a new .csv file"):
+    with pytest.raises(DataError, match=r"predictions are written to a new \.csv file"):
         predict(str(result.output), "a.csv", "a.txt")
     empty = tmp_path / "empty.csv"
     empty.write_text("id,size\n1,2\n")

@@ -1,4 +1,4 @@
-"""Scores: transformers' own numbers, packed and padded, for decoders and encoders; heads that are drawn and kept."""
+"""Scores: transformers' own numbers, packed and padded, decoders and encoders; heads drawn and kept."""
 
 from __future__ import annotations
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from .online_cases import LENGTHS, OnlineContract, batch_of, experience, numbers
 
 from attune.objectives import grpo
 from attune.objectives.advantages import EPSILON
+
+from .online_cases import LENGTHS, OnlineContract, batch_of, experience, numbers
 
 OLD = experience().logps
 HIGH = 1 / (math.sqrt(0.5) + EPSILON) * 0.5

@@ -6,9 +6,10 @@ from types import ModuleType
 
 import pytest
 import torch
-from .online_cases import OnlineContract, batch_of, experience
 
 from attune.objectives import rloo, trpo
+
+from .online_cases import OnlineContract, batch_of, experience
 
 
 class TestContract(OnlineContract):
