@@ -21,6 +21,7 @@ import torch
 from ..data import pack
 from ..data.cache import Store
 from ..evaluation.rewards import rewards
+from ..evaluation.scorer import RewardModel
 from ..inference.decode import window
 from ..models.adapted import is_adapter
 from ..models.policy import Policy
@@ -51,7 +52,7 @@ class Sampled:
         self.setup, self.config, self.policy = setup, setup.recipe.objective, setup.policy
         self.also = tuple(name for name in ("entropy", *setup.objective.NEEDS) if name != "logps")
         self.also = tuple(dict.fromkeys(self.also))
-        self.rewards = rewards(self.config.rewards)
+        self.rewards = rewards(self.config.rewards, RewardModel)
         rows = rollout.read_rows(setup.recipe.data, setup.recipe.train.seed)
         self.train, self.held_out = (Prompts(s, rows) for s in (setup.data.train, setup.data.held_out))
         for prompts in (self.train, self.held_out):

@@ -126,6 +126,7 @@ def test_a_killed_run_goes_on_bit_for_bit(asked: Make, name: str, monkeypatch: p
     assert samples[0] == samples[1] != ""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 @pytest.mark.parametrize("name", ["grpo", "ppo"])
 def test_a_process_that_was_killed_goes_on(asked: Make, name: str) -> None:
@@ -320,6 +321,7 @@ def test_a_reference_that_is_missing_is_said_before_anything_is_sampled(asked: M
         train(recipe.model_copy(update={"data": recipe.data.model_copy(update={"held_out": 0.0})}))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="needs gloo")
 @pytest.mark.parametrize("name", ["grpo", "ppo", "trpo"])
 def test_two_processes_equal_one(asked: Make, calm_dir: Path, name: str) -> None:

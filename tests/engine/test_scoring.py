@@ -14,6 +14,7 @@ from tiny_engine import MakeRecipe, events, weights_digest
 
 from attune.data.examples import Labelled, Message
 from attune.engine import checkpoint
+from attune.engine.plan import plan
 from attune.engine.train import train
 from attune.evaluation.evaluate import evaluate
 from attune.evaluation.predict import predict
@@ -220,3 +221,16 @@ def test_a_conversation_without_an_answer_has_no_reward(classify: MakeRecipe, pa
     model = RewardModel(str(train(classify(objective="reward", data=pairs, max_steps=1)).output))
     with pytest.raises(DataError, match="conversation 1 does not end with the assistant's turn"):
         model.score([[Message("user", "7?")]])
+
+
+def test_images_are_no_texts(classify: MakeRecipe, tmp_path: Path) -> None:
+    rows = [{"image_path": f"{n}.png", "label": ("cat", "dog")[n % 2]} for n in range(12)]
+    for row in rows:
+        (tmp_path / row["image_path"]).write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(DataError, match="an image, and classify learns from texts"):
+        train(classify(data=write(tmp_path / "images.jsonl", rows)))
+
+
+def test_the_plan_counts_the_head(classify: MakeRecipe) -> None:
+    planned = plan(classify(adapter="probe"))
+    assert planned.num_trained_parameters == 2 * 32
