@@ -1,6 +1,6 @@
 """The check's time and memory: ``attune check`` as a person runs it, in a process of its own.
 
-    python bench/check.py [--data my.json] [--model folder] [--gib 2]
+    python bench/check.py [--data my.json] [--model folder] [--gib 2 [--no-model]]
 
 Without arguments: the 52,002 Alpaca rows of ../shared with its MiniMind tokenizer. ``--gib`` writes a
 JSON Lines file of that size (random sentences, no two rows alike) and checks it, to show that memory does not
@@ -29,14 +29,15 @@ def main() -> None:
     )
     parser.add_argument("--model")
     parser.add_argument("--gib", type=float)
+    parser.add_argument("--no-model", action="store_true", help="check without tokens")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         data = asked.data
         if asked.gib:
             data = [written(Path(folder) / "large.jsonl", asked.gib)]
-        model = asked.model or model_of(Path(folder) / "model")
+        model = [] if asked.no_model else ["--model", asked.model or model_of(Path(folder) / "model")]
         print(f"{sum(Path(path).stat().st_size for path in data) / 2**20:,.0f} MiB: {' '.join(data)}")
-        run(["check", *data, "--model", model, "--quiet"])
+        run(["check", *data, *model, "--quiet"])
 
 
 def run(words: list[str]) -> None:

@@ -37,7 +37,7 @@ def methods(model: OnModel = None, as_json: AsJson = False) -> None:
         print(json_text([{name: getattr(row, name) for name in row.__slots__} for row in rows]))
         return
     headers = [
-        say("adapter=", "adapter="),
+        "adapter=",
         say("trains", "训练"),
         say("parameters", "参数"),
         say("share", "占比"),

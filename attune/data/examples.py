@@ -23,6 +23,11 @@ class Message:
     extra: dict[str, Any] = field(default_factory=dict)
     """Further keys that the model's chat template may read (``tool_calls``, ``name`` …)."""
 
+    @property
+    def is_reasoned(self) -> bool:
+        """Whether a chain of thought comes with it."""
+        return bool(self.extra.get("reasoning_content") or self.extra.get("thinking"))
+
     def as_dict(self) -> dict[str, Any]:
         """The form that chat templates take."""
         return {"role": self.role, "content": self.content, **self.extra}

@@ -45,7 +45,7 @@ _SLACK = 0.15
 """Four deviations of the estimate: what is that much below the threshold need not be compared exactly."""
 _LONGEST = 1_000_000
 _BATCH = 1 << 20
-"""Characters that are hashed at once."""
+"""Characters that are hashed at once; each text counts for its bins too, or short ones would be too many."""
 _MOST = 50
 """Texts of one bucket that a text is compared with: in a file of one template all are in one bucket."""
 _TEMPLATE_SHARE = 0.1
@@ -239,7 +239,7 @@ class Sample:
         self._keys.append(key)
         self._numbers.append(number)
         self._texts.append(text)
-        self._num_signs += len(text)
+        self._num_signs += len(text) + BINS
         if self._num_signs >= _BATCH:
             self._sign()
 

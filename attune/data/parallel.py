@@ -54,8 +54,6 @@ def run(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> 
                     "编码进程被系统终止，多半是内存不足。请减少进程数：data.workers=1。",
                 )
             ) from None
-        finally:  # whoever stops early does not wait for what was given out
-            pool.shutdown(wait=False, cancel_futures=True)
 
 
 _WORK: list[Callable[[Any], Any]] = []

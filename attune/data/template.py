@@ -168,13 +168,15 @@ class ChatTemplate:
             raise _other_prompt(messages[place], place)
         answer = self._ended(answer, place)
         if not holds(answer, messages[place].content):
-            raise _unfit(
+            raise RowError(
+                say(
+                    "the chat template writes the answer of turn {turn} otherwise than the data; "
+                    "choose another with model.template=<name or .jinja file>",
+                    "对话模板写出的第 {turn} 轮回答与数据不同；"
+                    "请用 model.template=<名称或 .jinja 文件> 换一个模板",
+                    turn=place + 1,
+                ),
                 "template_alters_answer",
-                place,
-                "the chat template writes the answer of turn {turn} otherwise than the data; "
-                "choose another with model.template=<name or .jinja file>",
-                "对话模板写出的第 {turn} 轮回答与数据不同；"
-                "请用 model.template=<名称或 .jinja 文件> 换一个模板",
             )
         return prompt, answer
 
@@ -190,21 +192,25 @@ class ChatTemplate:
             stop = self._stops[self.call_stop_id]
         words, found, _ = answer.rpartition(stop)
         if not found:
-            raise _unfit(
+            raise RowError(
+                say(
+                    "the chat template writes no stop token after turn {turn}",
+                    "对话模板在第 {turn} 轮之后没有停止符",
+                    turn=place + 1,
+                ),
                 "template_no_stop_token",
-                place,
-                "the chat template writes no stop token after turn {turn}",
-                "对话模板在第 {turn} 轮之后没有停止符",
             )
         for early in self._stops.values():
             if early in words:
-                raise _unfit(
+                raise RowError(
+                    say(
+                        "the answer of turn {turn} holds the stop token {stop} before its end: generation "
+                        "would stop there",
+                        "第 {turn} 轮回答在结尾之前含有停止符 {stop}：生成会在那里停止",
+                        turn=place + 1,
+                        stop=early,
+                    ),
                     "stop_token_in_answer",
-                    place,
-                    "the answer of turn {turn} holds the stop token {stop} before its end: generation would "
-                    "stop there",
-                    "第 {turn} 轮回答在结尾之前含有停止符 {stop}：生成会在那里停止",
-                    stop=early,
                 )
         return words + stop
 
@@ -230,7 +236,7 @@ class ChatTemplate:
     def _must_write(self, messages: Sequence[Message], tools: Sequence[Any]) -> None:
         present: set[str] = {message.role for message in messages}
         present |= {"tool_calls" for message in messages if message.extra.get("tool_calls")}
-        present |= {"reasoning" for message in messages if _is_reasoned(message)}
+        present |= {"reasoning" for message in messages if message.is_reasoned}
         present |= {"tools"} if tools else set()
         lost = sorted(self.silent & present)
         if "system" in lost:
@@ -329,10 +335,6 @@ def _stop(tokenizer: Any, name: str) -> tuple[str, str, int]:
     raise TemplateError(text, [TemplateProblem("template_no_stop_token", text)])
 
 
-def _is_reasoned(message: Message) -> bool:
-    return bool(message.extra.get("reasoning_content") or message.extra.get("thinking"))
-
-
 def _where_they_part(prompt: str, full: str) -> dict[str, object]:
     """The prompt and the answered conversation from a little before the first difference."""
     same = next((i for i, (a, b) in enumerate(zip(prompt, full, strict=False)) if a != b), len(full))
@@ -364,24 +366,24 @@ def _alters() -> str:
 
 
 def _other_prompt(message: Message, place: int) -> RowError:
-    if _is_reasoned(message):
-        return _unfit(
+    if message.is_reasoned:
+        return RowError(
+            say(
+                "the answer of turn {turn} carries reasoning, for which the chat template's prompt "
+                "has no place",
+                "第 {turn} 轮回答带有推理过程，而对话模板的提示没有为其留出位置",
+                turn=place + 1,
+            ),
             "template_differs_from_inference",
-            place,
-            "the answer of turn {turn} carries reasoning, for which the chat template's prompt has no place",
-            "第 {turn} 轮回答带有推理过程，而对话模板的提示没有为其留出位置",
         )
-    return _unfit(
+    return RowError(
+        say(
+            "the chat template renders the answer of turn {turn} otherwise than inference would",
+            "对话模板对第 {turn} 轮回答的渲染与推理时不同",
+            turn=place + 1,
+        ),
         "template_differs_from_inference",
-        place,
-        "the chat template renders the answer of turn {turn} otherwise than inference would",
-        "对话模板对第 {turn} 轮回答的渲染与推理时不同",
     )
-
-
-def _unfit(name: str, place: int, english: str, chinese: str, **values: object) -> RowError:
-    """The row breaks the rule ``name`` at the turn in that place."""
-    return RowError(say(english, chinese, turn=place + 1, **values), name)
 
 
 def _no_system(reason: str) -> RowError:

@@ -133,7 +133,7 @@ def has_reasoning(data: Data, kind: str) -> bool:
     """
     first = itertools.islice(Stream(data.train, kind), _LOOKED_AT)
     turns = (turn for row in first if row.example for answer in answers_of(row.example) for turn in answer)
-    return any("reasoning_content" in turn.extra or "thinking" in turn.extra for turn in turns)
+    return any(turn.is_reasoned for turn in turns)
 
 
 def encode_policy(data: Data, config: Any, virtual_tokens: int = 0) -> EncodePolicy:

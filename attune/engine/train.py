@@ -120,10 +120,10 @@ class _Loop:
     def run(self) -> RunResult:
         setup, settings = self.setup, self.settings
         memory.reset_peak(setup.device)
-        self._announce()
         self.policy.train()
         reason = "finished"
         with _stop_on_signals() as stopped:
+            self._announce()
             while self.progress.step < setup.num_steps:
                 self._one_step()
                 is_last = self.progress.step == setup.num_steps

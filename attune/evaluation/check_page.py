@@ -10,6 +10,9 @@ from ..data.findings._finding import Fact, Finding, Histogram, Quote
 from ..recipe.messages import language, say
 from .page import Cell, Markup, cards, code, escape, page, section, table
 
+_BAR = 16
+"""Of the longest bar, in rem: a share of its cell would be nothing, as the cell is as wide as its bar."""
+
 
 def write(report: Report, path: Path) -> None:
     """Writes the page; the file appears whole or not at all."""
@@ -90,8 +93,8 @@ def _fact(fact: Fact) -> str:
 
 
 def _bar(share: float) -> Markup:
-    width = round(100 * share, 1)
-    return Markup(f'<div style="background:var(--run);height:10px;border-radius:3px;width:{width}%"></div>')
+    width = round(_BAR * share, 2)
+    return Markup(f'<div style="background:var(--run);height:10px;border-radius:3px;width:{width}rem"></div>')
 
 
 def _files(report: Report) -> str:

@@ -69,7 +69,7 @@ def test_it_is_found(defect: Defect, tmp_path: Path) -> None:
     assert defect.finding in told, f"found instead: {sorted(told)}"
     finding = told[defect.finding]
     assert ORDER.index(finding.level) >= ORDER.index(defect.level)
-    assert finding.cure
+    assert finding.cure or finding.name == "unreadable_file", "its text says what to do"
     assert defect.says in finding.text
     assert set(defect.rows) <= {row.origin.row for row in finding.rows}
     assert report.exit_code == {"info": 0, "warning": 0, "stop": 1, "unusable": 2}[_gravest(report)]

@@ -8,6 +8,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from attune.data import near
 from attune.data.near import (
     BINS,
     Match,
@@ -253,3 +254,12 @@ def test_an_empty_sample():
     assert len(numbers) == len(found) == 0
     assert list(Neighbours(found).leaders()) == []
     assert Neighbours(found).clusters() == []
+
+
+def test_short_texts_are_signed_before_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(near, "_BATCH", 10 * near.BINS)
+    sample = near.Sample()
+    for number in range(100):
+        sample.add(number, number, "ab")
+        assert len(sample._texts) < 10, "128 numbers a text are at work while they are signed"
+    assert len(sample.taken()[0]) == 100

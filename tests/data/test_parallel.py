@@ -22,14 +22,6 @@ def test_results_come_in_order() -> None:
     assert list(parallel.run(_double, range(50), 2)) == [2 * number for number in range(50)]
 
 
-def test_whoever_stops_early_does_not_wait_for_what_was_given_out(tmp_path: Path) -> None:
-    results = parallel.run(_mark, (tmp_path / str(number) for number in range(50)), 2)
-    next(results)
-    results.close()  # type: ignore[attr-defined]
-    done = len(list(tmp_path.iterdir()))
-    assert done < 9, "seven are given out before the first result is wanted"
-
-
 def test_an_error_of_the_items_is_told_and_ends_the_processes() -> None:
     def items() -> Iterator[int]:
         yield from range(20)
@@ -83,11 +75,6 @@ def _is_alive(process: int) -> bool:
 
 def _double(number: int) -> int:
     return 2 * number
-
-
-def _mark(path: Path) -> None:
-    path.touch()
-    time.sleep(0.2)
 
 
 def _die(number: int) -> None:

@@ -18,7 +18,7 @@ READING = [*DATA.glob("*.py"), *DATA.glob("formats/*.py")]
 
 def names() -> set[str]:
     """The last argument of each ``RowError(reason, name)``, and names that are handed on to it; the first of
-    ``_unfit(name, …)`` and ``TemplateProblem(name, …)``.
+    ``TemplateProblem(name, …)``.
     """
     found = set()
     for path in READING:
@@ -26,7 +26,7 @@ def names() -> set[str]:
             called = getattr(node.func, "id", "") if isinstance(node, ast.Call) else ""
             if called in ("RowError", "filled", "_fails"):
                 found |= constants(node.args[-1])
-            elif called in ("_unfit", "TemplateProblem"):
+            elif called == "TemplateProblem":
                 found |= constants(node.args[0])
     return {str(name) for name in found if isinstance(name, str)}
 

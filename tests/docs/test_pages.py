@@ -298,7 +298,7 @@ def test_fields_named_in_the_text_exist(path: Path) -> None:
 def test_targets_and_extras_exist() -> None:
     makefile, project = page("Makefile"), page("pyproject.toml")
     for name in ("README.md", "docs/data.md"):
-        for target in re.findall(r"`?make (\w+)", page(name)):
+        for target in re.findall(r"(?:^|`|&& )make (\w+)", page(name), re.M):
             assert re.search(rf"^{target}:", makefile, re.M), target
         for extra in re.findall(r"attune\[(\w+)\]", page(name)):
             assert re.search(rf"^{extra} = \[", project, re.M), extra

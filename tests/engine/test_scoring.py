@@ -22,6 +22,7 @@ from attune.evaluation.scorer import Classifier, RewardModel
 from attune.models.load import load_for_inference, load_for_scoring
 from attune.recipe.errors import DataError, Interrupted, ModelError, RecipeError, RunError
 from attune.recipe.schema import Recipe
+from tests.data.defects import png
 
 WORDS = ("dumplings", "soup", "tea", "noodles", "table", "opens", "ten")
 GOOD, BAD = ("hot", "nine"), ("cold", "closes")
@@ -226,7 +227,7 @@ def test_a_conversation_without_an_answer_has_no_reward(classify: MakeRecipe, pa
 def test_images_are_no_texts(classify: MakeRecipe, tmp_path: Path) -> None:
     rows = [{"image_path": f"{n}.png", "label": ("cat", "dog")[n % 2]} for n in range(12)]
     for row in rows:
-        (tmp_path / row["image_path"]).write_bytes(b"\x89PNG\r\n\x1a\n")
+        (tmp_path / row["image_path"]).write_bytes(png())
     with pytest.raises(DataError, match="an image, and classify learns from texts"):
         train(classify(data=write(tmp_path / "images.jsonl", rows)))
 

@@ -47,7 +47,7 @@ def test_every_message_has_both_languages() -> None:
             wrong.append(f"{place}: {placeholders(english)} in English, {placeholders(chinese)} in Chinese")
         elif "**" not in keywords and placeholders(english) != keywords:
             wrong.append(f"{place}: placeholders {placeholders(english)}, values {keywords}")
-    assert wrong == []
+    assert "\n".join(wrong) == ""
 
 
 def test_say(monkeypatch: pytest.MonkeyPatch) -> None:
