@@ -218,7 +218,16 @@ def _recipe(
     given_shape = {key: value for key, value in shape.items() if value}
     data: dict[str, Any] = {"train": [{"path": path, **given_shape} for path in files]} if files else {}
     if held_out is not None:
-        data["held_out"] = value_of(held_out)
+        if not isinstance(value_of(held_out), str):
+            raise RecipeError(
+                say(
+                    "--held-out {got}: name a file. A share is taken by prompt when training begins, and "
+                    "leaks nothing.",
+                    "--held-out {got}：请给出文件。训练时按提示划分的比例不会泄漏。",
+                    got=held_out,
+                )
+            )
+        data["held_out"] = held_out
     if accept:
         data["accept"] = accept
     given = {"objective": "pretrain" if kind == "text" else "sft", "model": model or "-", "data": data}

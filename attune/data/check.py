@@ -151,14 +151,15 @@ class Examination:
             yield tally.finding(name, level, text, cure_of(name), total)
 
     def _changed_rows(self) -> Iterator[Finding]:
+        total = self.num_examples + self.num_rejected
         if self._changed.num:
             text = say(
                 "{n:,} of {total:,} rows are used with a change",
                 "{total:,} 行中有 {n:,} 行经修改后使用",
                 n=self._changed.num,
-                total=self.num_examples + self.num_rejected,
+                total=total,
             )
-            yield self._changed.finding("changed_rows", "info", text, "", self.num_examples)
+            yield self._changed.finding("changed_rows", "info", text, "", total)
 
 
 def check(

@@ -57,6 +57,11 @@ class Format:
     def kind(self) -> str:
         return self.serves or str(self.module.KIND)
 
+    def told(self, row: Any) -> str | None:
+        """What the format reads otherwise than it stands in the row, where it says so."""
+        tell: Callable[[Any], str | None] | None = getattr(self.module, "told", None)
+        return tell(row) if tell else None
+
     def to_example(self, row: Any) -> Example:
         example: Example = self.module.to_example(row)
         if self.serves == "prompt" and isinstance(example, Conversation):

@@ -7,6 +7,7 @@ import json
 import math
 import random
 import re
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -144,7 +145,13 @@ class Stream:
         first = list(itertools.islice(start, _FIRST))
         if not first:
             raise DataError(say("{path}: the file holds no rows.", "{path}：文件中没有数据行。", path=path))
-        chosen = recognise(path, [value for _, value in first], self.kind, self._known, source.format)
+        try:
+            chosen = recognise(path, [value for _, value in first], self.kind, self._known, source.format)
+        except DataError:
+            # What the reader noticed (a wrong suffix, comments) may be why; it is whole after the last row.
+            deque(start, maxlen=0)
+            self.notes += stream.notes
+            raise
         self.kind = self.kind or chosen.kind
         used = changed = rejected = 0
         for number, value in itertools.chain(first, start):
@@ -285,6 +292,8 @@ def _take(origin: Origin, value: Any, known: Format, spelling: Spelling) -> Take
         if not known.fits(found):
             raise RowError(unfit(known, value), "missing_column")
         meant, changes = spelling.example(known.to_example(value))
+        if read_as := known.told(value):
+            changes.append(read_as)
         example, change = check(meant)
     except RowError as error:
         return Taken(origin, rejected=Rejected(origin, str(error), _shorten(value), error.name))

@@ -140,3 +140,21 @@ def test_chinese(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     out = capsys.readouterr().out
     assert "补上回答，或删除这些行。" in out
     assert "会让训练出错" in out
+
+
+def test_a_share_held_out_is_no_matter_of_the_check(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["check", write(tmp_path / "a.json", GOOD), "--held-out", "0.2"]) == 2
+    assert "--held-out 0.2: name a file." in capsys.readouterr().err
+
+
+def test_what_the_reader_noticed_is_told_where_no_format_fits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('# a comment\n{"verse": "one"}\n', encoding="utf-8")
+    assert run(["check", str(path)]) == 2
+    out = capsys.readouterr().out
+    assert "no known format fits" in out
+    assert "comment" in out.replace("# a comment", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import ModuleType
 from typing import Any
 
@@ -28,7 +29,9 @@ from attune.data.formats import (
     turn_columns,
 )
 from attune.data.formats.contract import FormatContract
+from attune.data.sources import load
 from attune.recipe import plugs
+from attune.recipe.schema import Source
 
 
 class TestContract(FormatContract):
@@ -569,3 +572,15 @@ def test_what_a_form_has_no_place_for_is_refused(module, example, what):
 def test_reasons_in_chinese(monkeypatch):
     monkeypatch.setenv("ATTUNE_LANG", "zh")
     assert reason(alpaca, {"instruction": "a", "output": ""}) == "output 为空。"
+
+
+def test_of_an_answer_in_several_spellings_the_first_is_learnt_and_that_is_told(tmp_path):
+    path = tmp_path / "a.jsonl"
+    rows = [
+        {"query": "When?", "answer": [["July 21", "21 July"], ["2017"]]},
+        {"query": "Who?", "answer": "She"},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    loaded = load([Source(path=str(path))], "conversation")
+    assert loaded.examples[0].messages[-1].content == "July 21, 2017"
+    assert [one.change for one in loaded.changed] == ["of an answer in several spellings the first is taken."]

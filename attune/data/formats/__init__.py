@@ -7,6 +7,7 @@ A format file has
   must be there. ``BARE_LIST`` and ``BARE_TEXT`` stand for a row that is no object;
 - ``ALSO``: groups of the same kind that it reads besides, where they are there;
 - ``SAMPLE``: a few rows: test fixture, example of the documentation, preview;
+- ``told(row)``, optional: a sentence where the format reads something otherwise than it stands;
 - ``to_example(row)``: the example. Raises RowError with a reason in the person's language and the name of the
   rule that is broken (``reasons.REASONS``);
 - ``fits(row)``, optional: whether the values may be of this format, where the columns alone do not decide

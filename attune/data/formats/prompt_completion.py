@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...recipe.messages import say
 from ..examples import Conversation, Message
 from ._others import is_plain
 from ._prompt import asked
@@ -40,8 +41,25 @@ def to_example(row: dict[str, Any]) -> Conversation:
     if isinstance(completion, list) and is_turns(completion):
         answer = messages_of(completion, name)
     else:
-        answer = [Message("assistant", filled(completion, name, "empty_answer"))]
+        text = ", ".join(part[0] for part in completion or ()) if _has_spellings(completion) else completion
+        answer = [Message("assistant", filled(text, name, "empty_answer"))]
     return conversation(row, [*turns, *answer])
+
+
+def told(row: dict[str, Any]) -> str | None:
+    """What is read otherwise than it stands: of an answer in several spellings the first is learnt."""
+    if not _has_spellings(row.get(first(row, _COMPLETION) or "")):
+        return None
+    return say("of an answer in several spellings the first is taken.", "回答有多种写法时取第一种。")
+
+
+def _has_spellings(completion: Any) -> bool:
+    """``[["July 21", "21 July"], …]``: parts of the answer, each in several spellings."""
+    return (
+        isinstance(completion, list)
+        and bool(completion)
+        and all(isinstance(part, list) and part and isinstance(part[0], str) for part in completion)
+    )
 
 
 def to_row(example: Conversation) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""Plain text for pretraining: ``text``, ``content`` or ``document``; or the row itself is the text."""
+"""Plain text for pretraining: ``text``, ``content``, ``document`` or a list of ``paragraphs``; or the row
+itself is the text.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,14 @@ from ._row import BARE_TEXT, first
 from ._row import text as as_text
 
 KIND = "text"
-_NAMES = ("text", "content", "document")
+_NAMES = ("text", "content", "document", "paragraphs")
 NEEDS = ((*_NAMES, BARE_TEXT),)
 ALSO: tuple[tuple[str, ...], ...] = ()
-SAMPLE: list[dict[str, str] | str] = [{"text": "Dumplings are boiled, steamed or fried."}, "小笼包要趁热吃。"]
+SAMPLE: list[dict[str, Any] | str] = [
+    {"text": "Dumplings are boiled, steamed or fried."},
+    "小笼包要趁热吃。",
+    {"paragraphs": ["先和面。", "再擀皮。"]},
+]
 
 
 def to_example(row: dict[str, Any] | str) -> Text:
@@ -31,7 +37,11 @@ def to_example(row: dict[str, Any] | str) -> Text:
                 "single_turn",
             )
         name = first(row, _NAMES) or _NAMES[0]
-        found = as_text(row.get(name), name)
+        cell = row.get(name)
+        if name == "paragraphs" and isinstance(cell, list):
+            found = "\n".join(as_text(part, name) for part in cell)
+        else:
+            found = as_text(cell, name)
     if not found.strip():
         raise RowError(say("the text is empty.", "文本为空。"), "empty_text")
     return Text(found)
