@@ -19,8 +19,8 @@ from attune.models.policy import Policy
 from ..data.tiny import CHATML, tokenizer
 from ..models.tiny import SIZES
 
-trl = pytest.importorskip("trl", reason="needs TRL: pip install attune[bench]")
-datasets = pytest.importorskip("datasets", reason="needs datasets: pip install attune[bench]")
+trl = pytest.importorskip("trl", reason="needs TRL: pip install attune[parity]")
+datasets = pytest.importorskip("datasets", reason="needs datasets: pip install attune[parity]")
 
 SAME = CHATML.replace("<|im_end|>\n", "<|im_end|>")
 """Without the newline after the stop token: TRL would learn it, attune ends at the stop."""

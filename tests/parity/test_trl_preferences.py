@@ -25,8 +25,8 @@ from attune.objectives import _preference, dpo, kto, orpo, simpo
 from ..data.tiny import tokenizer
 from .test_trl import ANSWERS, QUESTIONS, SAME, build
 
-trl = pytest.importorskip("trl", reason="needs TRL: pip install attune[bench]")
-datasets = pytest.importorskip("datasets", reason="needs datasets: pip install attune[bench]")
+trl = pytest.importorskip("trl", reason="needs TRL: pip install attune[parity]")
+datasets = pytest.importorskip("datasets", reason="needs datasets: pip install attune[parity]")
 
 WORSE = ["Who knows, it may be 3.", "不知道。", "Rome.", "What?"]
 NAMES = {"bco": "bco_pair", "exo": "exo_pair", "nca": "nca_pair", "sppo": "sppo_hard"}
