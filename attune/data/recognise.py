@@ -14,6 +14,7 @@ reference.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from types import ModuleType
@@ -38,6 +39,7 @@ _COMMANDS = {
 }
 """A command that learns from each kind."""
 _SHOWN = 5
+_SEPARATORS = re.compile(r"[\s_-]+")
 _PARTS: dict[str, Callable[[], tuple[str, str]]] = {
     "preference": lambda: (say("the chosen answers", "被选中的回答"), "chosen"),
     "verdict": lambda: (say("the good answers", "好的回答"), "good"),
@@ -126,6 +128,30 @@ def recognise(
     if others and others[0].kind != "prompt":  # which any question without its answer would be
         raise DataError(_other_kind(path, others[0], kind or ""))
     raise DataError(_unknown(path, names, serving, known))
+
+
+def respelled(rows: Sequence[Any], kind: str | None, known: Sequence[Format]) -> dict[str, str]:
+    """What to read the columns as, where no format fits them as they stand but one does once capitals, spaces
+    and hyphens are set aside: ``{"question": "Question"}``. Empty where nothing is gained.
+    """
+    serving = [format_ for one in known if (format_ := _serving(one, kind)) is not None]
+    found = [(row, columns(row)) for row in rows]
+    if _ranked(serving, found):
+        return {}
+    alike: dict[str, list[str]] = {}
+    for column in sorted(frozenset().union(*(names for _, names in found))):
+        alike.setdefault(_SEPARATORS.sub("_", column.strip().lower()), []).append(column)
+    meant = {name: same[0] for name, same in alike.items() if len(same) == 1 and same != [name]}
+    back = {column: name for name, column in meant.items()}
+    renamed = [
+        {back.get(name, name): cell for name, cell in row.items()} if isinstance(row, dict) else row
+        for row in rows
+    ]
+    best = next((one for _, one in _ranked(serving, [(row, columns(row)) for row in renamed])), None)
+    if best is None:
+        return {}
+    reads = best.reads(frozenset().union(*map(columns, renamed)))
+    return {name: column for name, column in meant.items() if name in reads}
 
 
 def unfit(known: Format, row: Any) -> str:

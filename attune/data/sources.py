@@ -22,7 +22,7 @@ from .examples import Example, Origin, Rejected, RowError
 from .formats._row import columns, kind_of
 from .places import files_of, hub_rows, is_hub
 from .read import Row, RowStream, rows
-from .recognise import Format, formats, recognise, unfit
+from .recognise import Format, formats, recognise, respelled, unfit
 from .registry import resolve
 from .rules import check
 from .spelling import Spelling
@@ -145,6 +145,9 @@ class Stream:
         first = list(itertools.islice(start, _FIRST))
         if not first:
             raise DataError(say("{path}: the file holds no rows.", "{path}：文件中没有数据行。", path=path))
+        if again := self._respelled(path, [value for _, value in first], source):
+            first = [(number, again.row(value)) for number, value in first]
+            start = ((number, again.row(value)) for number, value in start)
         try:
             chosen = recognise(path, [value for _, value in first], self.kind, self._known, source.format)
         except DataError:
@@ -178,6 +181,19 @@ class Stream:
                 ignored=_ignored(chosen, first),
             )
         )
+
+    def _respelled(self, path: str, values: list[Any], source: Source) -> Spelling | None:
+        """How columns are read that nobody named, where only capitals or spaces keep a format from fitting."""
+        if source.columns or source.format:
+            return None
+        names = respelled(values, self.kind, self._known)
+        if not names:
+            return None
+        read = ", ".join(f"{column} → {name}" for name, column in names.items())
+        self.notes.append(
+            say("{path}: columns are read as: {read}.", "{path}：列读作：{read}。", path=path, read=read)
+        )
+        return Spelling(Source(path=path, columns={**names}), path)
 
 
 def load(

@@ -97,6 +97,18 @@ def test_a_changed_row_is_used_and_told():
     assert found.files[0].num_changed == 1
 
 
+def test_capitals_and_spaces_of_columns_are_set_aside_and_told():
+    found = loaded(put("a.csv", "Question,Answer,Source Url\nWho?,Me.,x\nWhat?,That.,y\n"))
+    assert prompts(found) == ["Who?", "What?"]
+    assert found.notes == [f"{found.files[0].path}: columns are read as: Answer → answer, Question → question."]
+    assert found.files[0].ignored == ("Source Url",)
+
+
+def test_two_columns_of_one_name_but_for_capitals_are_for_a_person_to_choose_from():
+    with pytest.raises(DataError, match="no known format fits"):
+        loaded(put("a.csv", "Question,QUESTION,Answer\na,b,c\n"))
+
+
 def test_a_long_row_is_shortened_for_display():
     found = loaded(put("a.jsonl", row(1), row(2, output="", instruction="x" * 5000)))
     assert len(found.rejected[0].value) == 201
