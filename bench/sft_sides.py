@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from measure import SEED, Clock
 
 EXAMPLES_A_STEP = 8
 MAX_LENGTH = 1024
 RANK = 8
 TARGETS = ["q_proj", "v_proj"]
 LEARNING_RATE = 1e-4
-SEED = 42
 
 
 def recipe_of(folder: Path, job: dict[str, Any], output: str) -> Any:
@@ -73,61 +73,14 @@ def write_ids(folder: Path, num_steps: int) -> None:
 # One measurement: a process of its own
 
 
-def work(job: dict[str, Any]) -> dict[str, Any]:
+def work(job: dict[str, Any], output: str) -> dict[str, Any]:
     """Runs one job in this process and gives its numbers."""
-    import torch
-
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as output:
-        folder = Path(job["folder"])
-        if job["what"] == "gradients":
-            gradients = attune_gradients if job["side"] == "attune" else trl_gradients
-            return gradients(folder, job, output)
-        run = run_attune if job["side"] == "attune" else run_trl
-        clock = run(folder, job, output)
-    return clock.numbers(job["warmup"])
-
-
-class Clock:
-    """CPU time and resident memory at the borders of steps."""
-
-    def __init__(self) -> None:
-        self.times: list[float] = []
-        self.tokens: list[int] = []
-        self.learnt: list[int] = []
-        self.resident_gib = self.peak_gib = 0.0
-        self.more: dict[str, Any] = {}
-
-    def begin(self) -> None:
-        import torch
-
-        from attune.models import memory
-
-        memory.reset_peak(torch.device("cpu"))
-        self.resident_gib = memory.peak_gib(torch.device("cpu"))
-
-    def step(self, num_tokens: int = 0, num_learnt: int = 0) -> None:
-        import torch
-
-        from attune.models import memory
-
-        self.times.append(time.process_time())
-        self.tokens.append(num_tokens)
-        self.learnt.append(num_learnt)
-        self.peak_gib = memory.peak_gib(torch.device("cpu"))
-
-    def numbers(self, warmup: int) -> dict[str, Any]:
-        seconds = self.times[-1] - self.times[warmup - 1]
-        return {
-            "tokens_per_second": sum(self.tokens[warmup:]) / seconds,
-            "seconds_per_step": seconds / (len(self.times) - warmup),
-            "num_tokens": sum(self.tokens[warmup:]),
-            "num_learnt": sum(self.learnt[warmup:]),
-            "num_steps": len(self.times) - warmup,
-            "peak_gib": self.peak_gib,
-            "growth_gib": self.peak_gib - self.resident_gib,
-            **self.more,
-        }
+    folder = Path(job["folder"])
+    if job["what"] == "gradients":
+        gradients = attune_gradients if job["side"] == "attune" else trl_gradients
+        return gradients(folder, job, output)
+    run = run_attune if job["side"] == "attune" else run_trl
+    return run(folder, job, output).numbers(job["warmup"])
 
 
 def run_attune(folder: Path, job: dict[str, Any], output: str) -> Clock:

@@ -22,18 +22,16 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from sft_sides import SEED, work, write_ids
+from measure import SEED, SHARED, answered, in_a_process, save_llama
+from sft_sides import work, write_ids
 
 SIDES = ("attune", "trl-padded", "trl-packed", "trl-default")
-SHARED_ROWS = Path(__file__).resolve().parents[2] / "shared/data/llamafactory_demos/alpaca_en_demo.json"
+SHARED_ROWS = SHARED / "alpaca_en_demo.json"
 
 
 # What both sides are given
@@ -41,32 +39,10 @@ SHARED_ROWS = Path(__file__).resolve().parents[2] / "shared/data/llamafactory_de
 
 def prepare(folder: Path, options: argparse.Namespace) -> None:
     """Writes rows, tokenizer and weights, once, for every process to read."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    from attune.data.tokenizer import train_tokenizer
-    from attune.models.load import quiet
-
-    quiet()
     rows = json.loads(Path(options.data).read_text(encoding="utf-8")) if options.data else synthetic_rows()
     (folder / "rows.json").write_text(json.dumps(rows[: options.rows], ensure_ascii=False), encoding="utf-8")
     texts = [" ".join(str(value) for value in row.values()) for row in rows]
-    tokenizer = train_tokenizer(texts, options.vocabulary)
-    tokenizer.save_pretrained(folder / "model")
-    torch.manual_seed(SEED)
-    config = LlamaConfig(
-        vocab_size=options.vocabulary,
-        hidden_size=options.hidden,
-        intermediate_size=options.hidden * 43 // 16,
-        num_hidden_layers=options.layers,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=2048,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder / "model")
+    save_llama(folder / "model", texts, options.vocabulary, options.hidden, options.layers)
 
 
 def synthetic_rows(count: int = 999) -> list[dict[str, str]]:
@@ -103,17 +79,6 @@ def compare_gradients(ours: str, theirs: str) -> dict[str, float]:
 # The table
 
 
-def run(job: dict[str, Any]) -> dict[str, Any]:
-    """One job in a fresh process with one thread; its numbers."""
-    with tempfile.NamedTemporaryFile(suffix=".json") as answer:
-        call = [sys.executable, __file__, "--job", json.dumps({**job, "answer": answer.name})]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "ATTUNE_LANG": "en"}
-        done = subprocess.run(call, env=environment, capture_output=True, text=True)
-        if done.returncode:
-            raise SystemExit(f"{job} failed:\n{done.stderr[-4000:]}")
-        return dict(json.loads(Path(answer.name).read_text()))
-
-
 def measure(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
     """All sides in turn, ``rounds`` times; a line a measurement, the medians returned."""
     results = []
@@ -122,7 +87,7 @@ def measure(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
         found: dict[str, list[dict[str, Any]]] = {side: [] for side in options.sides}
         for turn in range(options.rounds):
             for side in options.sides:
-                numbers = run({**speed_job(folder, options), **what, "side": side})
+                numbers = in_a_process(__file__, {**speed_job(folder, options), **what, "side": side})
                 found[side].append(numbers)
                 speed, peak = numbers["tokens_per_second"], numbers["peak_gib"]
                 print(
@@ -169,7 +134,10 @@ def gradients(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]
     for adapter in options.adapters:
         job = {**speed_job(folder, options), "what": "gradients", "adapter": adapter, "precision": "fp32"}
         places = {side: str(folder / f"{side}-{adapter}.safetensors") for side in ("attune", "trl-padded")}
-        ours, theirs = (run({**job, "side": side, "gradients": place}) for side, place in places.items())
+        ours, theirs = (
+            in_a_process(__file__, {**job, "side": side, "gradients": place})
+            for side, place in places.items()
+        )
         apart = compare_gradients(*places.values())
         found.append({"adapter": adapter, "attune": ours, "trl": theirs, **apart})
         print(
@@ -215,8 +183,7 @@ def main() -> None:
     """Prepares, measures and prints; with ``--job`` it is one of the measuring processes."""
     options = parsed()
     if options.job:
-        job = json.loads(options.job)
-        Path(job["answer"]).write_text(json.dumps(work(job)))
+        answered(options.job, work)
         return
     from attune.models.precision import bf16_speedup
 
@@ -241,7 +208,7 @@ def profile(folder: Path, options: argparse.Namespace) -> None:
     """Where attune's step spends its time."""
     for precision, adapter in itertools.product(options.precisions, options.adapters):
         what = {"side": "attune", "adapter": adapter, "precision": precision, "profile": True}
-        numbers = run({**speed_job(folder, options), **what})
+        numbers = in_a_process(__file__, {**speed_job(folder, options), **what})
         print(f"attune {adapter} {precision}, {options.steps} steps\n{numbers['profile']}")
 
 

@@ -50,10 +50,12 @@ class Config(Method):
 def attach(model: Any, config: Config) -> Any:
     """The model with PEFT's AdaLoRA layers: only they learn, and the output is unchanged at the start.
 
-    Raises RecipeError where ``target_modules`` matches nothing.
+    Raises RecipeError where ``target_modules`` matches nothing and for ranks above the matrices' size.
     """
     from peft import AdaLoraConfig
 
+    for field in ("rank", "start_rank"):
+        targets.check_rank(model, config.target_modules, getattr(config, field), f"adapter.{field}")
     settings = AdaLoraConfig(
         target_r=config.rank,
         init_r=max(config.start_rank, config.rank),

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ..models import trunk
 from ..models.adapted import Adapted, Part
 from ..recipe.errors import RecipeError
 from ..recipe.messages import say
@@ -38,14 +39,18 @@ class Config(Method):
 
 
 class Shift(Part):
-    """``[…, out]`` to the same."""
+    """``[…, out]`` to the same; with ``is_of_channels`` ``[n, out, height, width]``."""
 
-    def __init__(self, size: int, device: torch.device) -> None:
+    def __init__(self, size: int, device: torch.device, *, is_of_channels: bool = False) -> None:
         super().__init__()
         self.shift = nn.Parameter(torch.zeros(size, device=device))
+        self.is_of_channels = is_of_channels
 
     def forward(self, output: Tensor) -> Tensor:
-        return output + self.shift.to(output.dtype)
+        shift = self.shift.to(output.dtype)
+        shift = shift[:, None, None] if self.is_of_channels else shift
+        # In place where the layer's output is memory of its own: no backward pass reads it.
+        return output + shift if output._is_view() else output.add_(shift)
 
     def fold(self, layer: nn.Module) -> None:
         bias = layer.bias
@@ -60,11 +65,11 @@ def attach(model: Any, config: Config) -> Adapted:
 
     Raises RecipeError where ``target_modules`` matches nothing.
     """
-    head = model.get_output_embeddings()
+    kept = trunk.head_layers(model)
     sizes = {
         name: layer.bias.numel()
         for name, layer in model.named_modules()
-        if layer is not head and isinstance(getattr(layer, "bias", None), nn.Parameter)
+        if layer not in kept and isinstance(getattr(layer, "bias", None), nn.Parameter)
     }
     if config.biases == "all" or (config.biases == "auto" and not sizes):
         found = targets.matching(model, config.target_modules)
@@ -77,10 +82,23 @@ def attach(model: Any, config: Config) -> Adapted:
                 kind=model.config.model_type,
             )
         )
-    device = next(model.parameters()).device
-    return Adapted(model, {name: Shift(size, device) for name, size in sizes.items()}, config.model_dump())
+    device, layers = next(model.parameters()).device, dict(model.named_modules())
+    parts = {
+        name: Shift(size, device, is_of_channels=_is_of_channels(layers[name]))
+        for name, size in sizes.items()
+    }
+    return Adapted(model, parts, config.model_dump())
+
+
+def _is_of_channels(layer: Any) -> bool:
+    """Whether its bias is one number a channel of an image, which comes before height and width."""
+    return (
+        isinstance(layer, nn.Conv2d | nn.BatchNorm2d | nn.GroupNorm)
+        or getattr(layer, "data_format", None) == "channels_first"
+    )
 
 
 def _width(layer: Any) -> int:
-    """Outputs of a matrix; GPT-2's lies on its side."""
-    return int(layer.nf if type(layer).__name__ == "Conv1D" else layer.out_features)
+    """Outputs of a matrix; GPT-2's lies on its side, a convolution's are channels."""
+    kind = type(layer).__name__
+    return int(layer.nf if kind == "Conv1D" else layer.weight.shape[0])

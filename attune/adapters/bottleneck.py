@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from ..models import trunk
 from ..models.adapted import Adapted, Part
 from ..recipe.errors import ModelError
 from ..recipe.messages import say
@@ -65,10 +66,10 @@ class Bottleneck(Part):
         self.rate = config.dropout
 
     def forward(self, output: Tensor) -> Tensor:
-        dtype = output.dtype
-        narrow = self.activation(F.linear(output, self.down.weight.to(dtype), self.down.bias.to(dtype)))
-        added = F.linear(narrow, self.up.weight.to(dtype), self.up.bias.to(dtype))
-        return output + F.dropout(added, self.rate, self.training)
+        rows = output.reshape(-1, output.shape[-1])
+        narrow = self.activation(_times(rows, self.down))
+        added = F.dropout(_times(narrow, self.up), self.rate, self.training)
+        return added.add_(rows).view(output.shape)
 
     def fold(self, layer: nn.Module) -> None:
         raise ModelError(
@@ -80,6 +81,11 @@ class Bottleneck(Part):
         )
 
 
+def _times(rows: Tensor, layer: nn.Linear) -> Tensor:
+    """``[t, in]`` to ``[t, out]``, memory of its own that can be added to in place."""
+    return torch.addmm(layer.bias.to(rows.dtype), rows, layer.weight.T.to(rows.dtype))
+
+
 def attach(model: Any, config: Config) -> Adapted:
     """The model with bottlenecks: only they learn, in float32, and the output is unchanged at the start.
 
@@ -88,6 +94,6 @@ def attach(model: Any, config: Config) -> Adapted:
     places = targets.sublayers(model, "feed-forward")
     if config.placement == "houlsby":
         places = sorted([*targets.sublayers(model, "attention"), *places])
-    hidden, device = model.config.get_text_config().hidden_size, next(model.parameters()).device
+    hidden, device = trunk.config(model).hidden_size, next(model.parameters()).device
     parts = {place: Bottleneck(hidden, config, device) for place in places}
     return Adapted(model, parts, config.model_dump())

@@ -40,7 +40,7 @@ class Config(Method):
 def attach(model: Any, config: Config) -> Any:
     """The model with some of its weights learning, all of them in float32.
 
-    Raises RecipeError for more layers than there are and for a pattern that matches no parameter.
+    Raises RecipeError for more layers than there are and for a pattern that matches no parameter, or all.
     """
     names = _by_pattern(model, config.pattern) if config.pattern is not None else _last(model, config)
     model.float().requires_grad_(False)
@@ -73,6 +73,17 @@ def _by_pattern(model: Any, wanted: str) -> set[str]:
             say(
                 "adapter.pattern={got!r} matches no parameter. Their names are like: {names}.",
                 "adapter.pattern={got!r} 与任何参数都不匹配。参数名形如：{names}。",
+                got=wanted,
+                names=join([*names[:3], "…", names[-1]]),
+            )
+        )
+    if len(found) == len(names):
+        raise RecipeError(
+            say(
+                "adapter.pattern={got!r} matches every parameter: nothing would be frozen. Use adapter=full, or a pattern "
+                "of some; their names are like: {names}.",
+                "adapter.pattern={got!r} 匹配了全部参数：没有参数被冻结。请用 adapter=full，或只匹配一部分；参数名形如："
+                "{names}。",
                 got=wanted,
                 names=join([*names[:3], "…", names[-1]]),
             )

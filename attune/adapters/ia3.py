@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from typing import Any, Literal
 
+from ..models import trunk
 from . import targets
 from .method import Method
 
@@ -53,7 +54,11 @@ def attach(model: Any, config: Config) -> Any:
 
 
 def _feed_forward(model: Any, names: list[str]) -> str | list[str]:
-    """A pattern for those of ``names`` that lie in the feed-forward part; a short one, as it is saved."""
+    """A pattern for those of ``names`` that lie in the feed-forward part; a short one, as it is saved. Stages
+    of convolutions have none: there every factor is of what a layer gives.
+    """
+    if getattr(trunk.config(model), "depths", None):
+        return []
     parts = {place.rpartition(".")[2] for place in targets.sublayers(model, "feed-forward")}
     # OPT and its kin have the two matrices in the layer itself.
     parts |= {"fc1", "fc2"} if "fc2" in parts else set()

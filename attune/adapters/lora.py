@@ -11,6 +11,7 @@ the hot path is in ``fused.py``, the starts other than zero in ``starts.py``.
 # ruff: noqa: E501 (a help text holds both languages in one line)
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 from pydantic import Field
@@ -63,25 +64,41 @@ class Config(LowRank):
     name: Literal["lora"] = "lora"
     rslora: bool = False
     """Scale by alpha / sqrt(rank). | 按 alpha / sqrt(rank) 缩放。"""
-    start: Literal["zero", "pissa", "olora"] = "zero"
-    """Where A and B begin: B at zero; the principal singular vectors of the matrix (PiSSA); its QR factors (OLoRA). | A、B 的初值：B 为零；矩阵的主奇异向量（PiSSA）；QR 因子（OLoRA）。"""
+    start: Literal["zero", "pissa", "olora", "eva"] = "zero"
+    """Where A and B begin: B at zero; the principal singular vectors of the matrix (PiSSA); its QR factors (OLoRA); B at zero and A as the principal components of the layer's inputs on training data (EVA). | A、B 的初值：B 为零；矩阵的主奇异向量（PiSSA）；QR 因子（OLoRA）；B 为零而 A 取训练数据上该层输入的主成分（EVA）。"""
 
 
 def attach(model: Any, config: Config) -> Any:
     """The model with LoRA layers: only they learn, in float32, and the output is unchanged at the start.
 
-    Raises RecipeError where ``target_modules`` matches nothing, with the layers that exist.
+    Raises RecipeError where ``target_modules`` matches nothing, with the layers that exist, and for a rank
+    above their size.
     """
     adapted = with_lora(model, config, use_rslora=config.rslora)
-    if config.start != "zero":
+    if config.start == "eva":
+        starts.check_inputs(adapted)
+    elif config.start != "zero":
         starts.begin(adapted, config.start)
     return adapted
 
 
+def begin(model: Any, config: Config, passes: Iterable[Callable[[], object]]) -> None:
+    """What of the start depends on the training data, over which ``passes`` run the model.
+
+    Raises RecipeError where that is too little.
+    """
+    if config.start == "eva":
+        starts.learn_inputs(model, passes)
+
+
 def with_lora(model: Any, config: LowRank, **more: Any) -> Any:
-    """PEFT's LoRA with the common options and ``more`` of PEFT's own."""
+    """PEFT's LoRA with the common options and ``more`` of PEFT's own.
+
+    Raises RecipeError for layers and modules that there are not, and for a rank above all matrices' size.
+    """
     from peft import LoraConfig
 
+    targets.check_rank(model, config.target_modules, config.rank)
     alpha = config.alpha if config.alpha is not None else 2 * config.rank
     settings = LoraConfig(
         r=config.rank,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..recipe.schema import Choice
 
@@ -38,6 +38,15 @@ class Method(Choice):
         """The step size of the parameter ``name`` as a multiple of the run's."""
         del name
         return 1.0
+
+
+class Begin(Protocol):
+    """How some methods begin from the training data. Such a method has a function ``begin`` of this form in
+    its file, which is called after ``attach``, before the first step or the checkpoint that it goes on from.
+    """
+
+    def __call__(self, model: Any, config: Any, passes: Iterable[Callable[[], object]]) -> None:
+        """``passes``: each runs the model over some of the data when it is called."""
 
 
 class Companion(Protocol):

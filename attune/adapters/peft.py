@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from ..models import trunk
 from ..recipe import plugs
 from ..recipe.errors import RecipeError
 from ..recipe.messages import join, say
@@ -88,7 +89,7 @@ def _try(model: Any, method: str) -> None:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             for part, shape in ((model, (3, 2)), (model.get_base_model(), (1, 3))):
-                part(input_ids=torch.zeros(shape, dtype=torch.long, device=model.device))
+                part.eval()(**_blank(model.get_base_model(), shape))
     except (ValueError, TypeError, RuntimeError, KeyError, AttributeError, AssertionError) as error:
         raise RecipeError(
             say(
@@ -98,3 +99,12 @@ def _try(model: Any, method: str) -> None:
                 reason=str(error).strip() or type(error).__name__,
             )
         ) from None
+
+
+def _blank(base: Any, shape: tuple[int, int]) -> dict[str, Any]:
+    """Texts of one token, or images with nothing on them."""
+    import torch
+
+    if trunk.reads_images(base):
+        return {"pixel_values": trunk.blank(base, shape[0])}
+    return {"input_ids": torch.zeros(shape, dtype=torch.long, device=base.device)}

@@ -3,9 +3,9 @@
     y = x dequant(W_nf4)^T + scaling * dropout(x) A^T B^T
 
 Dettmers et al., arXiv 2305.14314, equations 5 and 6: NF4 with double quantisation, LoRA on every matrix,
-arithmetic in bf16 (or in ``train.precision``). We differ in two things: the weights that are not quantised
-keep the precision of the arithmetic, and moments are not paged. It saves memory, not time: each pass
-computes the matrices from their codes.
+arithmetic in bf16 (or in ``train.precision``). The weights that are not quantised keep the precision of the
+arithmetic, and moments are paged where ``train.optimizer=paged_adamw`` asks for it. It saves memory, not
+time: each pass computes the matrices from their codes.
 """
 
 from __future__ import annotations

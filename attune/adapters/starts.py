@@ -1,16 +1,22 @@
-"""Where LoRA's A and B begin, other than with B at zero: PiSSA and OLoRA, over an untouched base.
+"""Where LoRA's A and B begin, other than with B at zero and A at random: PiSSA, OLoRA and EVA, over an
+untouched base.
 
-Both split the matrix, W = R + s B0 A0, and learn A and B from A0 and B0 over the frozen rest R. Here W stays
-whole and the start is subtracted: W' = W + s (B A - B0 A0), which is a LoRA of twice the rank whose second
-half is frozen. So the base stays the base (disabled, it is found again), and what is saved is a plain LoRA
-of rank 2r that PEFT and vLLM load without computing a singular value.
+PiSSA and OLoRA split the matrix, W = R + s B0 A0, and learn A and B from A0 and B0 over the frozen rest R.
+Here W stays whole and the start is subtracted: W' = W + s (B A - B0 A0), which is a LoRA of twice the rank
+whose second half is frozen. So the base stays the base (disabled, it is found again), and what is saved is a
+plain LoRA of rank 2r that PEFT and vLLM load without computing a singular value.
 
-PiSSA: Meng et al., arXiv 2404.02948, equations 2 to 4. OLoRA: Büyükakyüz, arXiv 2406.01775, algorithm 1. The
-factors are those of PEFT.
+EVA begins with B at zero and with A as the principal components of what each layer gets on training data: the
+directions in which its inputs differ most. As in PEFT they are those of the centred inputs; we differ in that
+every layer keeps its rank, where the paper may move ranks to layers whose inputs are wider spread.
+
+PiSSA: Meng et al., arXiv 2404.02948, equations 2 to 4. OLoRA: Büyükakyüz, arXiv 2406.01775, algorithm 1. EVA:
+Paischer et al., arXiv 2410.07170, section 3. The factors are those of PEFT.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..recipe.errors import RecipeError
@@ -25,19 +31,82 @@ def begin(model: Any, start: str) -> None:
 
     Raises RecipeError for a layer whose matrix has no such factors (an embedding, a quantised one).
     """
-    from peft.tuners.lora import LoraLayer
-
     settings = model.peft_config["default"]
-    for name, layer in model.named_modules():
-        if isinstance(layer, LoraLayer):
-            if "default" not in layer.lora_A:
-                raise RecipeError(_no_factors(name, start))
-            _factorise(name, layer, start)
-            _freeze_start(layer.lora_A["default"], 0, 1.0)
-            _freeze_start(layer.lora_B["default"], 1, -1.0)
+    for name, layer in _layers(model, start):
+        _factorise(name, layer, start)
+        _freeze_start(layer.lora_A["default"], 0, 1.0)
+        _freeze_start(layer.lora_B["default"], 1, -1.0)
     # Twice the rank and twice alpha are the same scaling; with rsLoRA it grows with the root only.
     settings.lora_alpha *= 2**0.5 if settings.use_rslora else 2
     settings.r *= 2
+
+
+def check_inputs(model: Any) -> None:
+    """Raises RecipeError for a layer whose inputs have no components (an embedding's), or fewer than the
+    rank.
+    """
+    for name, layer in _layers(model, "eva"):
+        a = layer.lora_A["default"].weight
+        if len(a) > a.shape[1]:
+            raise RecipeError(_too_many(len(a), a.shape[1], name))
+
+
+def learn_inputs(model: Any, passes: Iterable[Callable[[], object]]) -> None:
+    """Gives A of every LoRA layer of ``model`` the principal components of the layer's inputs. ``passes`` run
+    the model over some of the training data, one after another. A layer that none of them reaches (an expert)
+    keeps its random A.
+
+    Raises RecipeError where no pass has as many tokens as the rank.
+    """
+    import torch
+    from peft.utils.incremental_pca import IncrementalPCA
+
+    rank = model.peft_config["default"].r
+    # Layers that get the same tensor (queries, keys, values) share their components.
+    known: dict[Any, Any] = {}
+    last: tuple[Any, Any] = (None, None)
+
+    def look(layer: Any, inputs: tuple[Any, ...]) -> None:
+        nonlocal last
+        if inputs[0] is not last[0]:
+            seen = inputs[0].flatten(0, -2).float()
+            is_narrow = 2 * rank > min(seen.shape)
+            components = known.get(layer, IncrementalPCA(rank, lowrank=not is_narrow, lowrank_seed=0))
+            if len(seen) >= rank:
+                components.partial_fit(seen)
+            last = inputs[0], components
+        known[layer] = last[1]
+
+    hooks = [layer.register_forward_pre_hook(look) for _, layer in _layers(model, "eva")]
+    with torch.no_grad():
+        for one in passes:
+            one()
+    for hook in hooks:
+        hook.remove()
+    if not any(hasattr(components, "components_") for components in known.values()):
+        raise RecipeError(
+            say(
+                "adapter.start=eva: no part of the training data has {rank} tokens, as many as adapter.rank. "
+                "Give more data or a smaller rank, or use adapter.start=zero.",
+                "adapter.start=eva：训练数据中没有哪一批达到 {rank} 个 token（即 adapter.rank）。"
+                "请增加数据或减小秩，或用 adapter.start=zero。",
+                rank=rank,
+            )
+        )
+    with torch.no_grad():
+        for layer, components in known.items():
+            layer.lora_A["default"].weight.copy_(components.components_)
+
+
+def _layers(model: Any, start: str) -> Iterable[tuple[str, Any]]:
+    """Raises RecipeError for a LoRA layer that is none over a matrix."""
+    from peft.tuners.lora import LoraLayer
+
+    for name, layer in model.named_modules():
+        if isinstance(layer, LoraLayer):
+            if "default" not in layer.lora_A or layer.lora_A["default"].weight.ndim != 2:
+                raise RecipeError(_no_factors(name, start))
+            yield name, layer
 
 
 def _factorise(name: str, layer: Any, start: str) -> None:
@@ -47,18 +116,7 @@ def _factorise(name: str, layer: Any, start: str) -> None:
     a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
     rank = len(a)
     if rank > min(weight.shape):
-        raise RecipeError(
-            say(
-                "adapter.rank={rank} is more than the {n} singular vectors of {name}. Give at most {n}, or "
-                "use "
-                "adapter.start=zero.",
-                "adapter.rank={rank} 超过 {name} 的 {n} 个奇异向量。请给出不超过 {n} 的值，或用 "
-                "adapter.start=zero。",
-                rank=rank,
-                name=name,
-                n=min(weight.shape),
-            )
-        )
+        raise RecipeError(_too_many(rank, min(weight.shape), name))
     if weight.is_meta:
         return  # counted, not computed
     with torch.no_grad():
@@ -109,4 +167,15 @@ def _no_factors(name: str, start: str) -> str:
         "adapter.start=zero。",
         start=start,
         name=name,
+    )
+
+
+def _too_many(rank: int, most: int, name: str) -> str:
+    return say(
+        "adapter.rank={rank} is more than the {n} singular vectors of {name}. Give at most {n}, or use "
+        "adapter.start=zero.",
+        "adapter.rank={rank} 超过 {name} 的 {n} 个奇异向量。请给出不超过 {n} 的值，或用 adapter.start=zero。",
+        rank=rank,
+        name=name,
+        n=most,
     )

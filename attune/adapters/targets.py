@@ -29,6 +29,9 @@ def attach_with_peft(model: Any, settings: Any, wanted: str | list[str] | None =
 
     if wanted is not None:
         check(model, wanted)
+        if wanted == "all-linear" and trunk.reads_images(model):
+            # PEFT's own all-linear knows no convolutions, and takes heads of images for layers.
+            settings.target_modules = list(matching(model, wanted))
     if trunk.is_scoring(model):
         trunk.for_peft(model, settings)
     try:
@@ -90,9 +93,38 @@ def pattern(model: Any, wanted: str, field: str = "adapter.target_modules") -> r
                 field=field,
                 got=wanted,
                 reason=error,
-                names=join(adaptable(model)),
+                names=_grouped(model),
             )
         ) from None
+
+
+def check_rank(model: Any, wanted: str | list[str], rank: int, field: str = "adapter.rank") -> None:
+    """Raises RecipeError for a rank above the smaller side of every matrix that ``wanted`` means: such a
+    correction is larger than the matrices, and can do no more than they. (Where it is above that of some, as
+    of the keys' in grouped attention, it wastes a little and is let through.)
+    """
+    check(model, wanted)
+    fits = _meaning(model, wanted)
+    sides = [min(_size(layer)) for name, layer in matrices(model) if fits(name)]
+    if sides and rank > max(sides):
+        raise RecipeError(
+            say(
+                "{field}={rank} is above the size of every matrix that it would correct (their smaller sides are "
+                "{n} at most). Give at most {n}, or use adapter=full, which trains the matrices themselves.",
+                "{field}={rank} 超过所有目标矩阵的大小（较短边最多为 {n}）。请给出不超过 {n} 的值，或用 "
+                "adapter=full 直接训练这些矩阵。",
+                field=field,
+                rank=rank,
+                n=max(sides),
+            )
+        )
+
+
+def _size(layer: Any) -> tuple[int, int]:
+    """Outputs and inputs, of a matrix in 4 bits too, whose weight is a row of codes."""
+    if type(layer).__name__ == "Linear4bit":
+        return layer.out_features, layer.in_features
+    return layer.weight.shape[0], layer.weight[0].numel()
 
 
 def _no_layer(model: Any, wanted: str | list[str]) -> str:
@@ -101,8 +133,19 @@ def _no_layer(model: Any, wanted: str | list[str]) -> str:
         "{names}; or all-linear.",
         "adapter.target_modules={got!r} 与该模型的任何层都不匹配。可用的层：{names}；或 all-linear。",
         got=wanted,
-        names=join(adaptable(model)),
+        names=_grouped(model),
     )
+
+
+def _grouped(model: Any) -> str:
+    """The endings of ``adaptable`` by the module that holds them: ``mlp (down_proj, …), …, lm_head``."""
+    groups: dict[str, set[str]] = {}
+    for name, _ in matrices(model):
+        *parents, own = name.split(".")
+        holder = next((part for part in reversed(parents) if not part.isdecimal()), "")
+        groups.setdefault(holder, set()).add(own)
+    alone = sorted(groups.pop("", ()))
+    return join([*(f"{holder} ({join(sorted(ends))})" for holder, ends in sorted(groups.items())), *alone])
 
 
 def adaptable(model: Any) -> list[str]:
@@ -111,10 +154,17 @@ def adaptable(model: Any) -> list[str]:
 
 
 def matrices(model: Any) -> Iterator[tuple[str, Any]]:
-    """Name and layer of everything that holds one matrix, the head among them."""
-    for name, layer in model.named_modules():
-        if type(layer).__name__ in _MATRICES:
-            yield name, layer
+    """Name and layer of everything that holds one matrix, the head among them; of a trunk without any
+    (ResNet), its convolutions that mix channels.
+    """
+    found = [(name, layer) for name, layer in model.named_modules() if type(layer).__name__ in _MATRICES]
+    if trunk.head_layers(model).issuperset(layer for _, layer in found):
+        found += [(name, layer) for name, layer in model.named_modules() if _mixes_channels(layer)]
+    yield from found
+
+
+def _mixes_channels(layer: Any) -> bool:
+    return type(layer).__name__ == "Conv2d" and layer.groups == 1
 
 
 def matching(model: Any, wanted: str | list[str]) -> dict[str, Any]:
@@ -123,24 +173,27 @@ def matching(model: Any, wanted: str | list[str]) -> dict[str, Any]:
     Raises RecipeError where a name matches nothing.
     """
     check(model, wanted)
-    fits: Callable[[str], object]
-    if wanted == "all-linear":
-        kept = trunk.head_layers(model)
-        names = {name for name, layer in model.named_modules() if layer in kept}
-        fits = lambda name: name not in names  # noqa: E731
-    elif isinstance(wanted, str):
-        fits = pattern(model, wanted).fullmatch
-    else:
-        fits = lambda name: any(f".{name}".endswith(f".{end}") for end in wanted)  # noqa: E731
+    fits = _meaning(model, wanted)
     found = {name: layer for name, layer in matrices(model) if fits(name)}
     if not found:
         raise RecipeError(_no_layer(model, wanted))
     return found
 
 
+def _meaning(model: Any, wanted: str | list[str]) -> Callable[[str], object]:
+    """Whether the layer of a name is meant."""
+    if wanted == "all-linear":
+        kept = trunk.head_layers(model)
+        names = {name for name, layer in model.named_modules() if layer in kept}
+        return lambda name: name not in names
+    if isinstance(wanted, str):
+        return pattern(model, wanted).fullmatch
+    return lambda name: any(f".{name}".endswith(f".{end}") for end in wanted)
+
+
 def stack(model: Any) -> tuple[str, Any]:
     """Name and modules of the decoder's layers. Raises RecipeError where the model has no such stack."""
-    num_layers = model.config.get_text_config().num_hidden_layers
+    num_layers = trunk.num_layers(model)
     for name, module in model.named_modules():
         if type(module).__name__ == "ModuleList" and len(module) == num_layers:
             return name, module
@@ -149,7 +202,7 @@ def stack(model: Any) -> tuple[str, Any]:
             "No stack of {n} layers was found in this model ({kind}). Use a method that names its layers, "
             "such as adapter=lora.",
             "在该模型（{kind}）中找不到 {n} 层的结构。请改用按名称指定层的方法，如 adapter=lora。",
-            n=num_layers,
+            n=num_layers or "?",
             kind=model.config.model_type,
         )
     )

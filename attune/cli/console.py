@@ -144,7 +144,8 @@ class Console:
     def _end(self, event: RunEnded) -> None:
         self._clear_bars()
         self._line("")
-        self._print(sentences.result(event), "green" if event.reason != "already_finished" else "")
+        style = "green" if event.reason != "already_finished" else ""
+        self._print(sentences.result(event, self._recipe), style)
         for warning in self._warnings:
             self._print(say("Warning: {text}", "警告：{text}", text=warning), "yellow")
         if not self._quiet:

@@ -56,17 +56,33 @@ JudgeName = Annotated[
 ]
 
 
+RewardSpecs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--reward",
+        "-r",
+        metavar="R",
+        help=pick(
+            "What answers earn: a verifier, FILE.py:FUNCTION or a reward model's folder; may be repeated; "
+            "default: what the run learnt from. "
+            "| 回答所得的奖励：校验器、文件.py:函数或奖励模型目录，可重复；默认为该运行学习时的奖励。"
+        ),
+    ),
+]
+
+
 def eval(
     run: Run,
     words: Words = None,
     data: TestData = None,
     against: Against = None,
     judge: JudgeName = None,
+    reward: RewardSpecs = None,
     limit: Limit = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Loss, exact match and ROUGE-L with intervals. | 损失、完全匹配与 ROUGE-L，附置信区间。"""
+    """Scores with intervals: loss, exact match, rewards, pairs. | 评测：损失、匹配、奖励、配对，附区间。"""
     import sys
 
     from ..engine.events import Notice, Progress
@@ -76,7 +92,7 @@ def eval(
 
     if limit is not None and limit < 1:
         raise RecipeError(say("--limit {n}: at least 1.", "--limit {n}：至少为 1。", n=limit))
-    generation = generation_of(Path(run), words or [])
+    generation = generation_of(Path(run), words or [], as_trained=True)
     with Console(quiet=quiet, file=sys.stderr if as_json else None) as console:
         from ..evaluation.evaluate import evaluate
         from ..evaluation.judges import judge as open_judge
@@ -88,6 +104,7 @@ def eval(
             generation=generation,
             limit=limit,
             judge=None if judge is None else open_judge(judge),
+            rewards=reward or (),
             on_progress=lambda *progress: console(Progress(*progress)),
         )
         for note in scored.notes:

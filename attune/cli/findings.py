@@ -104,6 +104,8 @@ def _about(report: Report, file: FileReport) -> str:
     )
     if file.ignored:
         about += say("; columns not used: {names}", "；未使用的列：{names}", names=join(file.ignored))
+    if file.change:
+        about += say("; {change}", "；{change}", change=file.change)
     return about
 
 

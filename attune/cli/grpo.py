@@ -30,10 +30,10 @@ RewardSpecs = Annotated[
         "-r",
         metavar="R",
         help=pick(
-            "What is rewarded: a verifier (exact_number, format, regex:…, length:200 …) or FILE.py:FUNCTION, "
-            "whose code then runs; *0.2 behind it is its weight; may be repeated. "
-            "| 奖励：校验器（exact_number、format、regex:…、length:200 等）或 文件.py:函数"
-            "（其代码会被运行）；后加 *0.2 为权重；可重复。"
+            "What is rewarded: a verifier (exact_number, format, regex:…, length:200 …), the folder of a "
+            "reward model, or FILE.py:FUNCTION, whose code then runs; *0.2 behind it is its weight; may be "
+            "repeated. | 奖励：校验器（exact_number、format、regex:…、length:200 等）、奖励模型目录，"
+            "或 文件.py:函数（其代码会被运行）；后加 *0.2 为权重；可重复。"
         ),
     ),
 ]

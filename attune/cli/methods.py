@@ -28,7 +28,7 @@ OnModel = Annotated[
 
 def methods(model: OnModel = None, as_json: AsJson = False) -> None:
     """What each method trains, needs and can do. | 各种微调方法：训练什么、占多少内存、能否合并。"""
-    from ..engine.methods import NUM_TOKENS
+    from ..engine.methods import NUM_LEARNT, NUM_TOKENS
     from ..engine.methods import methods as compare
     from .show import json_text, table
 
@@ -42,6 +42,7 @@ def methods(model: OnModel = None, as_json: AsJson = False) -> None:
         say("parameters", "参数"),
         say("share", "占比"),
         say("memory", "内存"),
+        say("speed", "速度"),
         say("merges", "可合并"),
         say("learning rate", "学习率"),
         say("settings", "默认设置"),
@@ -50,13 +51,15 @@ def methods(model: OnModel = None, as_json: AsJson = False) -> None:
     table(headers, [_cells(row) for row in rows])
     print(
         say(
-            "On {model}. Memory in GiB: weights, gradients, moments and activations of a pass of {n:,} "
-            "tokens in "
-            "bf16. Any other method of PEFT: adapter.name=peft adapter.method=<name>.",
-            "模型：{model}。内存单位为 GiB：bf16 下 {n:,} 个 token 一次前向与反向的权重、梯度、矩与激活。"
+            "On {model}. Memory in GiB: weights, gradients, moments and activations in bf16 of a pass of "
+            "{n:,} tokens, {learnt:,} of them learnt. Speed: LoRA's float operations over the method's. "
+            "Any other method of PEFT: adapter.name=peft adapter.method=<name>.",
+            "模型：{model}。内存单位为 GiB：bf16 下 {n:,} 个 token（其中学习 {learnt:,}）一次前向与反向的"
+            "权重、梯度、矩与激活。速度：LoRA 的浮点运算量除以该方法的。"
             "PEFT 的其他方法：adapter.name=peft adapter.method=<名称>。",
             model=model or say("the shape of Qwen3-0.6B", "Qwen3-0.6B 的形状"),
             n=NUM_TOKENS,
+            learnt=NUM_LEARNT,
         )
     )
 
@@ -69,6 +72,7 @@ def _cells(row: Row) -> list[str]:
         f"{row.num_trained_parameters:,}" if known else "-",
         f"{row.share:.3%}" if known else "-",
         f"{row.memory_gib:.1f}" if known else "-",
+        f"{row.speed:.0%}" if row.speed else "-",
         say("yes", "是") if row.merges else say("no", "否"),
         f"{row.learning_rate:g}",
         row.settings or row.note or "-",

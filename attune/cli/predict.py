@@ -1,4 +1,4 @@
-"""``attune predict``: a classifier labels the rows of a file."""
+"""``attune predict``: a classifier labels the rows of a file, or the images of a folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Predictions = Annotated[
 
 
 def predict(run: Run, data: NewData, output: Predictions, quiet: Quiet = False) -> None:
-    """Label new rows: a file in, a CSV with probabilities out. | 为新数据打标签，输出带概率的 CSV。"""
+    """Label the rows of a file or the images of a folder. | 为文件中的行或文件夹中的图片打标签。"""
     from .console import Console
 
     with Console(quiet=quiet) as console:

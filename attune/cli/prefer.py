@@ -88,6 +88,8 @@ def prefer(
             on_progress=lambda *progress: console(Progress(*progress)),
         )
     print(summary(found))
+    for line in what_next(found, model):
+        print(line)
 
 
 def ask(contest: Contest, number: int, total: int) -> float | None:
@@ -128,6 +130,17 @@ def _show(contest: Contest, number: int, total: int) -> None:
     console.print(table)
 
 
+def what_next(found: Collected, model: str) -> list[str]:
+    """What to type next, where something was decided."""
+    if not found.num_new:
+        return []
+    return [
+        say("Next:", "接下来："),
+        f"  attune dpo --model {model} --data {found.output}",
+        f"  attune reward --model {model} --data {found.output}",
+    ]
+
+
 def summary(found: Collected) -> str:
     """What was collected, what was put aside and why."""
     reasons = {
@@ -139,12 +152,19 @@ def summary(found: Collected) -> str:
     }
     aside = join(f"{reasons[name]}: {count}" for name, count in found.aside.items())
     return say(
-        "{new} new preferences in {path}{aside}{before}.",
-        "{path} 中新增 {new} 条偏好{aside}{before}。",
+        "{new} new preferences in {path}{aside}{before}{left}.",
+        "{path} 中新增 {new} 条偏好{aside}{before}{left}。",
         new=found.num_new,
         path=found.output,
         aside=say(" (put aside: {what})", "（搁置：{what}）", what=aside) if aside else "",
         before=say("; decided before: {n}", "；此前已完成 {n} 个", n=found.num_before)
         if found.num_before
+        else "",
+        left=say(
+            "; {n} still wait (the same command goes on)",
+            "；还有 {n} 个（再次运行同一命令即可继续）",
+            n=found.num_left,
+        )
+        if found.num_left
         else "",
     )

@@ -9,8 +9,9 @@ import typer
 
 from ..recipe.errors import RecipeError
 from ..recipe.messages import pick, say
+from .classify import LabelledData
 from .plan import AsJson
-from .sft import DataPaths, HeldOut, ModelPath, Words
+from .sft import HeldOut, ModelPath, Words
 from .train import Quiet
 
 ProbeOutput = Annotated[
@@ -28,7 +29,7 @@ _WORDS = ("layers", "pooling", "folds", "task", "seed")
 def probe(
     words: Words = None,
     model: ModelPath = None,
-    data: DataPaths = None,
+    data: LabelledData = None,
     held_out: HeldOut = None,
     output: ProbeOutput = None,
     as_json: AsJson = False,

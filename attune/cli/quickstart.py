@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,6 +26,16 @@ QUESTIONS = {
         "Can I bring my dog?",
     ),
 }
+
+MANNER = {"zh": "regex:还有什么可以帮您的吗.$", "en": "regex:What else may I do for you.$"}
+"""What the guests of the preference file like: an answer that ends with an offer of help."""
+KNOWLEDGE = "contains"
+"""The right answer is in it, whatever else is said."""
+
+DATA = {"base": "base.txt", "tuned": "train.json", "liked": "preferences.json"}
+BEGINS_WITH = {"tuned": "base/final", "liked": "tuned"}
+"""The run that each run goes on from."""
+STAGES = 8
 
 Language = Annotated[
     str, typer.Option("--lang", metavar="en|zh", help=pick("Language of the example. | 示例的语言。"))
@@ -79,20 +90,40 @@ class _Quickstart:
                 "在训练文件之外的问题上为两者打分",
             ),
         )
-        evaluation = self._evaluate(tuned)
+        evaluation = self._evaluate(tuned, "base")
         self._title(
             6,
+            say(
+                "It learns from preferences (DPO): guests like right answers that end with an offer of help",
+                "从偏好中学习（DPO）：客人喜欢答得对、并在最后主动提供帮助的回答",
+            ),
+        )
+        liked = self._train("liked")
+        self._title(
+            7,
+            say(
+                "We ask once more. Has the manner come ({manner}), has the answer stayed ({knowledge})?",
+                "再问一次：语气变了（{manner}），答案还在吗（{knowledge}）？",
+                manner=MANNER[self.lang],
+                knowledge=KNOWLEDGE,
+            ),
+        )
+        last = self._ask(liked / "final")
+        manner = self._evaluate(liked, str(tuned), (KNOWLEDGE, MANNER[self.lang]))
+        self._title(
+            8,
             say(
                 "Adapter and base are merged, and the merged model is compared with what was trained",
                 "合并适配器与基座，并与训练结果比对",
             ),
         )
-        merged = self._merge(tuned)
+        merged = self._merge(liked)
         samples = [
             {"prompt": question, "before": old, "after": new}
-            for question, old, new in zip(QUESTIONS[self.lang], before, after, strict=True)
+            for olds, news in ((before, after), (after, last))
+            for question, old, new in zip(QUESTIONS[self.lang], olds, news, strict=True)
         ]
-        self._report(tuned, evaluation, samples, merged)
+        self._report(tuned, [evaluation, manner], samples, merged)
 
     def _train(self, name: str) -> Path:
         """Trains ``<example>/<name>.yaml`` into ``<output>/<name>``; an unfinished run goes on."""
@@ -107,8 +138,9 @@ class _Quickstart:
     def _recipe(self, name: str) -> Recipe:
         from ..recipe.load import load
 
-        model = self.files / "config.json" if name == "base" else self.output / "base" / "final"
-        data = self.files / ("base.txt" if name == "base" else "train.json")
+        start = BEGINS_WITH.get(name)
+        model = self.files / "config.json" if start is None else self.output / start
+        data = self.files / DATA[name]
         words = [f"model.path={model}", f"data.train={data}", f"output={self.output / name}"]
         if name == "tuned":
             words.append(f"data.held_out=[{self.files / 'held_out.json'}]")
@@ -124,7 +156,8 @@ class _Quickstart:
             _print(f"  {say('model', '模型')}  {_on_one_line(answer)}\n")
         return answers
 
-    def _evaluate(self, tuned: Path) -> dict[str, Any]:
+    def _evaluate(self, run: Path, against: str, rewards: Sequence[str] = ()) -> dict[str, Any]:
+        """Both models on the held-out questions; with ``rewards`` the table shows these, and the length."""
         from ..engine.events import Progress
         from .console import Console
 
@@ -133,31 +166,33 @@ class _Quickstart:
             from ..recipe.schema import Generation
 
             evaluation = evaluate(
-                str(tuned),
+                str(run),
                 [str(self.files / "held_out.json")],
-                against="base",
+                against=against,
+                rewards=rewards,
                 generation=Generation(max_new_tokens=64),
                 on_progress=lambda *progress: console(Progress(*progress)),
             )
         from .show import table
 
-        table(*evaluation.table())
+        shown = (*(f"reward/{name}" for name in rewards), "length")
+        table(*(evaluation.table(shown) if rewards else evaluation.table()))
         return evaluation.as_dict()
 
-    def _merge(self, tuned: Path) -> list[tuple[str, str]]:
+    def _merge(self, run: Path) -> list[tuple[str, str]]:
         from ..models.merge import merge
         from .show import pairs
 
         if (self.output / "merged" / "merge.json").is_file():  # an earlier quickstart's
             shutil.rmtree(self.output / "merged")
-        lines = merge(str(tuned), str(self.output / "merged")).lines()
+        lines = merge(str(run), str(self.output / "merged")).lines()
         pairs(lines)
         return lines
 
     def _report(
         self,
         tuned: Path,
-        evaluation: dict[str, Any],
+        evaluations: list[dict[str, Any]],
         samples: list[dict[str, str]],
         merged: list[tuple[str, str]],
     ) -> None:
@@ -170,11 +205,11 @@ class _Quickstart:
                 "after": row["predictions"][0],
                 "reference": row["reference"],
             }
-            for row in evaluation["rows"][:20]
+            for row in evaluations[0]["rows"][:20]
         ]
         path = write(
             tuned,
-            [evaluation],
+            evaluations,
             [*samples, *rows],
             dict(merged),
             command=f"attune quickstart --lang {self.lang} --fresh",
@@ -192,11 +227,12 @@ class _Quickstart:
         )
         _print(say("Next, with your own model and data:", "接下来，换成您自己的模型和数据："))
         _print("  attune sft --model Qwen/Qwen3-0.6B --data my.json")
-        _print(f"  attune chat {tuned}")
+        _print("  attune dpo --model runs/sft --data prefs.json")
+        _print(f"  attune chat {self.output / 'liked'}")
         _print(f"  attune eval {tuned} --data my_test.json --against base")
 
     def _title(self, number: int, text: str) -> None:
-        _print(f"\n[{number}/6] {text}")
+        _print(f"\n[{number}/{STAGES}] {text}")
 
 
 def _on_one_line(text: str, limit: int = 160) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ..recipe.errors import RunError
-from ..recipe.messages import join, say
+from ..recipe.messages import join, pick, say
 from .plan import AsJson
 
 DEFAULT = "runs"
@@ -53,10 +53,25 @@ def _row(run: dict[str, Any]) -> list[str]:
         _state(run["state"]),
         _of(run["step"], run["num_steps"]),
         _figure(run["loss"]),
-        _figure(run["held_out_loss"]),
+        _held_out(run),
         run["problem"] or _scores(run["scores"]),
         (run["date"] or "")[:16].replace("T", " "),
     ]
+
+
+_TOLD = ("win", "reward", "accuracy", "pair_accuracy", "followed", "exact_match", "rouge_l")
+"""Scores of which two stand in the line."""
+
+
+def _held_out(run: dict[str, Any]) -> str:
+    """The loss; of a run by rewards, whose loss is minus the reward, that."""
+    from ..recipe import plugs
+
+    name, value = run.get("objective"), run["held_out_loss"]
+    if value is None or name not in plugs.names("objectives"):
+        return _figure(value)
+    is_reward = plugs.find("objectives", name).EXAMPLES == "prompt"
+    return say("reward {x:.4g}", "奖励 {x:.4g}", x=0.0 - value) if is_reward else _figure(value)
 
 
 def _state(state: str) -> str:
@@ -74,12 +89,13 @@ def _scores(scores: dict[str, Any]) -> str:
     if not scores:
         return ""
     newest = max(scores.values(), key=lambda entry: str(entry["date"]))
-    labels = {"exact_match": say("exact match", "完全匹配"), "rouge_l": "ROUGE-L"}
+    from ..evaluation.compare import METRICS, number
+
     found = [
-        f"{label} {newest['scores'][name]['mean']:.1%}"
-        for name, label in labels.items()
-        if name in newest["scores"]
-    ]
+        f"{pick(metric.label)} {number(metric, newest['scores'][metric.name]['mean'])}"
+        for metric in METRICS
+        if metric.name in _TOLD and metric.name in newest["scores"]
+    ][:2]
     return f"{newest['data']}: {join(found)}" if found else str(newest["data"])
 
 

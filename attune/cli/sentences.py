@@ -45,7 +45,9 @@ def header(event: RunStarted) -> str:
         all=amount(event.num_parameters),
         share=share,
         precision=event.precision,
-        layout=say("packed", "无填充打包") if event.layout == "packed" else event.layout,
+        layout={"packed": say("packed", "无填充打包"), "images": say("images", "图片")}.get(
+            event.layout, event.layout
+        ),
     )
     if event.step:
         text += say(" Resuming after step {step:,}.", "从第 {step:,} 步之后继续。", step=event.step)
@@ -115,8 +117,8 @@ def evaluation(event: EvalEnd) -> str:
     )
 
 
-def result(event: RunEnded) -> str:
-    """How the run ended."""
+def result(event: RunEnded, recipe: Recipe | None = None) -> str:
+    """How the run ended; of one that learnt from rewards the reward, whose negative it minimised."""
     if event.reason == "already_finished":
         return say(
             "{path} is finished already (step {step:,}); nothing was done. --fresh starts over.",
@@ -138,7 +140,10 @@ def result(event: RunEnded) -> str:
     ]
     if event.final_loss is not None:
         parts.append(say("loss {loss:.4g}", "损失 {loss:.4g}", loss=event.final_loss))
-    if event.held_out_loss is not None:
+    if event.held_out_loss is not None and recipe is not None and hasattr(recipe.objective, "rewards"):
+        reward = 0.0 - event.held_out_loss
+        parts.append(say("held-out reward {reward:.4g}", "留出奖励 {reward:.4g}", reward=reward))
+    elif event.held_out_loss is not None:
         parts.append(say("held-out loss {loss:.4g}", "留出损失 {loss:.4g}", loss=event.held_out_loss))
     parts.append(say("{speed:,.0f} tokens/s", "{speed:,.0f} token/秒", speed=event.tokens_per_second))
     parts.append(
@@ -162,6 +167,9 @@ def what_next(event: RunEnded, recipe: Recipe | None) -> list[str]:
         if recipe.objective.name == "classify":
             predict = f"attune predict {run} new.csv --output predictions.csv"
             commands.append((predict, say("label new rows", "为新数据打标签")))
+        else:
+            learn = f"attune grpo --model {recipe.model.path} --reward {run} --prompts prompts.json"
+            commands.append((learn, say("learn from its rewards", "用它的奖励来学习")))
         return _aligned(commands)
     else:
         commands = [(f"attune chat {run}", say("talk to it", "与它对话")), score]

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from .layout import Segments
 
-FORMAT = 4
+FORMAT = 5
 """Raised whenever encoding changes what it writes, so that no stale cache is read."""
 
 
@@ -52,6 +52,8 @@ class Store:
     given: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     mismatched: Store | None = None
     """The same prompts in the same order, with answers to other prompts; where the objective asks for it."""
+    images: tuple[str, ...] = ()
+    """The file of each example, where examples are images; kept in the entry's ``meta``."""
 
     def __len__(self) -> int:
         return len(self.examples) - 1
@@ -64,7 +66,8 @@ class Store:
         branches = tuple((self.ids[a:b].tolist(), self.learn[a:b].tolist()) for a, b in spans[1:])
         values = tuple(self.values[index].tolist()) if len(self.values) else ()
         if self.reference is None and not self.given:
-            return Segments(prompt, branches, values)
+            image = self.images[index] if self.images else None
+            return Segments(prompt, branches, values, image=image)
         start, end = self.learnt_from[index : index + 2].tolist()
         reference = None if self.reference is None else self.reference[start:end].tolist()
         given = {name: numbers[start:end].tolist() for name, numbers in self.given.items()}
@@ -111,8 +114,10 @@ class Store:
         lengths: list[int] = []
         counts: list[int] = []
         values: list[Sequence[float]] = []
+        images: list[str] = []
         for example in examples:
             values.append(example.values)
+            images += [] if example.image is None else [example.image]
             parts = [(example.prompt, [False] * len(example.prompt)), *example.branches]
             for tokens, marks in parts:
                 ids.append(np.asarray(tokens, dtype=np.int32))
@@ -126,6 +131,7 @@ class Store:
             np.concatenate(([0], np.cumsum(counts, dtype=np.int64))).astype(np.int64),
             np.asarray(origins or [(0, row) for row in range(1, len(counts) + 1)], np.int64).reshape(-1, 2),
             values=_matrix(values),
+            images=tuple(images),
         )
 
     @classmethod
@@ -140,6 +146,7 @@ class Store:
             _bounds([part.examples for part in parts]),
             np.concatenate([part.origins for part in parts]),
             values=np.concatenate([part.values for part in parts if len(part)] or [parts[0].values]),
+            images=tuple(image for part in parts for image in part.images),
         )
 
     def digest(self) -> str:

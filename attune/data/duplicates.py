@@ -7,7 +7,7 @@ memory; which of them repeat is found by one sort at the end.
 What each kind asks and answers, so that a question with two answers is a contradiction:
 
 - conversation: the turns before the first answer, system message included; the rest;
-- labelled: text, pair and image; the label;
+- labelled: text, pair and the image's content; the label;
 - verdict: prompt and answer; whether it is good;
 - preference: prompt and the answers in any order; their order;
 - prompt: the turns; the reference;
@@ -38,6 +38,7 @@ from .examples import (
     Text,
     Verdict,
     answers_of,
+    image_key,
     prompt_of,
 )
 
@@ -62,7 +63,7 @@ def question_of(example: Example) -> list[str]:
     if isinstance(example, Text):
         return [plain(example.text)]
     if isinstance(example, Labelled):
-        return [plain(part or "") for part in (example.text, example.pair, example.image)]
+        return [plain(part or "") for part in (example.text, example.pair, image_key(example))]
     asked = _turns(prompt_of(example))
     if isinstance(example, Verdict):
         return [*asked, "", *_turns(example.answer)]

@@ -30,6 +30,7 @@ from .examples import (
     Text,
     Tools,
 )
+from .images import ImageReader
 from .labels import Labels, Task
 from .layout import Segments
 from .template import ChatTemplate
@@ -87,6 +88,7 @@ class Encoder:
     """Encodes examples one by one; holds no state, so that many processes may share the work."""
 
     tokenizer: Any
+    """Of transformers; an ``ImageReader`` for a model of images."""
     template: ChatTemplate | None
     policy: Policy
     labels: Labels | None = None
@@ -131,14 +133,9 @@ class Encoder:
         """The tokens of a text, or of a pair as the tokenizer joins them. Of one that is too long the
         beginning goes (or the end, with ``cut_answer``), never what the tokenizer puts around it.
         """
-        if example.image is not None:
-            if self.labels is not None:
-                raise RowError(
-                    say("an image, and classify learns from texts", "这是图片，而 classify 从文本学习"),
-                    "image_in_text_data",
-                )
-            return Encoded((Segments((), ()),))
         values = () if self.labels is None else self.labels.values(example.label)
+        if isinstance(self.tokenizer, ImageReader) or example.image is not None:
+            return self._image(example, values)
         given = (example.text,) if example.pair is None else (example.text, example.pair)
         written = self.tokenizer(*given, return_special_tokens_mask=True)
         ids, limit = list(written["input_ids"]), self.policy.max_length
@@ -151,6 +148,31 @@ class Encoder:
             lost = set(own[:excess] if self.policy.overlong == "keep_prompt_end" else own[-excess:])
             ids = [token for place, token in enumerate(ids) if place not in lost]
         return replace(measured, segments=(Segments(ids, (), values),), prompt_cut=max(0, excess))
+
+    def _image(self, example: Labelled, values: tuple[float, ...]) -> Encoded:
+        """What stands for the image. Raises RowError where model and example are not both of images."""
+        if example.image is None:
+            raise RowError(
+                say(
+                    "a text, and this model reads images: name a model of texts, or the column of the paths "
+                    "(data.train: [{{path: …, columns: {{image_path: <column>}}}}])",
+                    "这是文本，而该模型读取图片：请换用文本模型，或指明图片路径所在的列"
+                    "（data.train: [{{path: …, columns: {{image_path: <列名>}}}}]）",
+                ),
+                "text_in_image_data",
+            )
+        if not isinstance(self.tokenizer, ImageReader):
+            raise RowError(
+                say(
+                    "an image, and this model reads texts: name a model of images, such as "
+                    "google/vit-base-patch16-224",
+                    "这是图片，而该模型读取文本：请换用图片模型，如 google/vit-base-patch16-224",
+                ),
+                "image_in_text_data",
+            )
+        ids = self.tokenizer.ids(example.image)
+        segments = (Segments(ids, (), values, image=example.image),)
+        return Encoded(segments, num_prompt=len(ids), num_longest=len(ids))
 
     def _branches(self, prompt: Messages, answers: Sequence[Messages], tools: Tools) -> Segments:
         """One prompt and a branch an answer, whose assistant's turns are learnt."""

@@ -7,7 +7,10 @@ a labelled input (no branch).
 
 from __future__ import annotations
 
+import hashlib
+import os
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -204,6 +207,27 @@ def prompt_key(example: Example) -> str:
     if isinstance(example, Text):
         return example.text
     if isinstance(example, Labelled):
-        return "\x1e".join(part for part in (example.text, example.pair, example.image) if part)
+        return "\x1e".join(part for part in (example.text, example.pair, image_key(example)) if part)
     asked = [turn.content.strip() for turn in prompt_of(example) if turn.role != "system"]
     return "\x1e".join(asked or outputs_of(example)[:1])
+
+
+def image_key(example: Labelled) -> str | None:
+    """An image by its content: copies of it under several names are one. By its path where it cannot be read,
+    None for a text.
+    """
+    if example.image is None:
+        return None
+    try:
+        known = os.stat(example.image)
+        return _content_hash(example.image, known.st_size, known.st_mtime_ns)
+    except OSError:
+        return example.image
+
+
+@lru_cache(maxsize=2**17)
+def _content_hash(path: str, size: int, changed: int) -> str:
+    """Once for each state of a file: the split and several findings ask."""
+    del size, changed
+    with open(path, "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()

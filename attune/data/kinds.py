@@ -26,6 +26,11 @@ def can_become(source: str, target: str) -> bool:
     return source == target or (source, target) in _WAYS
 
 
+def is_served(source: str, target: str) -> bool:
+    """Whether a command that learns from ``target`` takes files of ``source`` as they are, and says so."""
+    return source == target or (source, target) in _SERVED
+
+
 def told(source: str, target: str) -> str | None:
     """What is kept and what is left, as a sentence; None where nothing changes."""
     return _SENTENCES[source, target]() if source != target else None
@@ -72,6 +77,8 @@ _WAYS: dict[tuple[str, str], Callable[[Any], list[Example]]] = {
     ("conversation", "prompt"): lambda example: [to_prompt(example)],
     ("prompt", "conversation"): _answered,
 }
+_SERVED = {("conversation", "prompt"), ("preference", "verdict")}
+"""The rest needs a decision (which of the answers is to be learnt?), which ``attune convert`` asks for."""
 _SENTENCES: dict[tuple[str, str], Callable[[], str]] = {
     ("preference", "conversation"): lambda: say(
         "preferences became conversations: the best answers are kept, the others left out",

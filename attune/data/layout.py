@@ -75,6 +75,8 @@ class Batch:
     reference: torch.Tensor | None = None
     given: Mapping[str, torch.Tensor] = field(default_factory=dict)
     shared: torch.Tensor | None = None
+    images: tuple[str, ...] = ()
+    """The file of each example, where examples are images."""
 
     @property
     def num_tokens(self) -> int:
@@ -120,6 +122,8 @@ class Segments:
     """Log-probabilities of its learnt tokens under the reference."""
     given: Mapping[str, Sequence[float]] = field(default_factory=dict)
     """Further numbers of its learnt tokens, by name; the same names in every example of a data set."""
+    image: str | None = None
+    """The file of an example that is an image; ``prompt`` is then what ``images.py`` puts in its place."""
 
     @property
     def num_tokens(self) -> int:
@@ -186,6 +190,7 @@ def lay(examples: Sequence[tuple[int, Segments]]) -> Batch:
         values=_stacked([example.values for _, example in examples]),
         reference=as_tensor(reference, dtype=torch.float32) if reference else None,
         given=_joined([example.given for _, example in examples]),
+        images=tuple(example.image for _, example in examples if example.image is not None),
     )
 
 

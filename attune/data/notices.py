@@ -33,6 +33,8 @@ def about_files(loaded: Loaded) -> Notices:
         )
         if report.ignored:
             text += say("; columns not used: {names}", "；未使用的列：{names}", names=join(report.ignored))
+        if report.change:
+            text += say("; {change}", "；{change}", change=report.change)
         notices.append(("info", text))
     notices += [("info", note) for note in loaded.notes]
     if loaded.changed:
@@ -69,6 +71,21 @@ def nothing_held_out(share: float, num_held: int, num_rows: int) -> Notices:
         "Too few to hold any out (rows: {n}): there will be no held-out loss. --held-out FILE gives rows",
         "数据太少（{n} 行），没有留出任何行：不会有留出损失。可用 --held-out 文件 指定",
         n=num_rows,
+    )
+    return [("info", text)]
+
+
+def about_verdicts(values: Sequence[float]) -> Notices:
+    """How many answers were called good (1) and bad (0)."""
+    good, num = sum(value > 0.5 for value in values), len(values)
+    if not num:
+        return []
+    text = say(
+        "{good:,} answers are called good and {bad:,} bad ({share:.1%} good)",
+        "{good:,} 个回答评为好，{bad:,} 个评为差（好的占 {share:.1%}）",
+        good=good,
+        bad=num - good,
+        share=good / num,
     )
     return [("info", text)]
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -22,7 +24,7 @@ from ..recipe import plugs
 from ..recipe.errors import DataError
 from ..recipe.messages import say
 from ..recipe.schema import Data, Source
-from . import cache, notices, parallel, sources, split
+from . import cache, images, notices, parallel, sources, split
 from .cache import Store
 from .check import SAMPLE, examine, must_be_known
 from .encode import Encoded, Encoder, Policy
@@ -94,8 +96,10 @@ def prepare(
         )
         place = cache.folder(data.cache_dir) / name
         found = cache.read(place, ("train", "held_out"))
-        if found is not None:
+        if found is not None and _is_of_these_images(found[1]):
             return _from_cache(*found)
+        if found is not None:
+            shutil.rmtree(place)
     prepared = _encode(data, held_sources, kind, Encoder(tokenizer, template, policy), seed, on_progress)
     if place is not None:
         try:
@@ -140,7 +144,8 @@ def _encode(
         share = data.held_out if isinstance(data.held_out, float) else 0.0
         learn_at, held_at = split.split(loaded.examples, share, seed)
         # A row that its source's weight takes twice is asked once: intervals count independent questions.
-        held_at = list({loaded.origins[at]: at for at in reversed(held_at)}.values())[::-1]
+        is_new = _Once().is_new
+        held_at = [at for at in held_at if is_new(loaded.origins[at], loaded.examples[at])]
         told += notices.nothing_held_out(share, len(held_at), loaded.num_rows)
         train, train_origins = [loaded.examples[i] for i in learn_at], [loaded.origins[i] for i in learn_at]
         held, held_origins = [loaded.examples[i] for i in held_at], [loaded.origins[i] for i in held_at]
@@ -161,6 +166,8 @@ def _encode(
     rejected += refused
     files = [_counted(file, refused) for file in files]
     told += notices.what_happened(done, origins, drops=data.overlong == "drop")
+    if kind == "verdict":
+        told += notices.about_verdicts(train_store.values[:, 0].tolist())
     told += _checked(data, kind, encoder, seed, zip(examples, origins, done, strict=True), len(train))
     rows = as_rows([one for one, what in zip(held, held_done, strict=True) if what.rejected is None])
     known = None if encoder.labels is None else encoder.labels.counted(train_store.values.tolist())
@@ -189,15 +196,28 @@ def _checked(
     return notices.about_findings(report.findings)
 
 
+class _Once:
+    """Remembers what each row gave; a row may give several examples (two verdicts), and each of them once."""
+
+    def __init__(self) -> None:
+        self._given: dict[Origin, list[Example]] = {}
+
+    def is_new(self, origin: Origin, example: Example) -> bool:
+        given = self._given.setdefault(origin, [])
+        if example in given:
+            return False
+        given.append(example)
+        return True
+
+
 def _once(rows: Iterable[tuple[Example, Origin, Encoded]], num_train: int) -> Iterator[Seen]:
     """The rows that can be used. One that its source's weight takes twice is still one row; one that is in
     training and held out, because both name its file, is two.
     """
-    known: set[tuple[Origin, bool]] = set()
+    of = {False: _Once(), True: _Once()}
     for place, (example, origin, encoded) in enumerate(rows):
         is_held_out = place >= num_train
-        if encoded.rejected is None and (origin, is_held_out) not in known:
-            known.add((origin, is_held_out))
+        if encoded.rejected is None and of[is_held_out].is_new(origin, example):
             yield Seen(example, origin, encoded, is_held_out)
 
 
@@ -308,6 +328,8 @@ def _fingerprint(wanted: list[Source], kind: str) -> list[list[str]] | None:
 
 
 def _tokenizer_digest(tokenizer: Any) -> str:
+    if isinstance(tokenizer, images.ImageReader):
+        return tokenizer.digest
     fast = getattr(tokenizer, "backend_tokenizer", None)
     text = fast.to_str() if fast is not None else repr(sorted(tokenizer.get_vocab().items()))
     # The special tokens are the template's words, and the end token ends every text.
@@ -323,14 +345,22 @@ def _meta(prepared: Prepared) -> dict[str, Any]:
         "notices": prepared.notices,
         "held_out_rows": prepared.held_out_rows,
         "labels": None if prepared.labels is None else prepared.labels.as_dict(),
+        "images": [prepared.train.images, prepared.held_out.images],
+        "images_stamp": images.stamp((*prepared.train.images, *prepared.held_out.images)),
     }
+
+
+def _is_of_these_images(meta: dict[str, Any]) -> bool:
+    """The files' bytes were hashed for the cache's key, but not those of the images that they name."""
+    return bool(meta["images_stamp"] == images.stamp(itertools.chain(*meta["images"])))
 
 
 def _from_cache(stores: dict[str, Store], meta: dict[str, Any]) -> Prepared:
     names = tuple(meta["names"])
+    train, held_out = (tuple(paths) for paths in meta["images"])
     return Prepared(
-        dataclasses.replace(stores["train"], files=names),
-        dataclasses.replace(stores["held_out"], files=names),
+        dataclasses.replace(stores["train"], files=names, images=train),
+        dataclasses.replace(stores["held_out"], files=names, images=held_out),
         meta["files"],
         [Rejected(**{**item, "origin": Origin(**item["origin"])}) for item in meta["rejected"]],
         [(level, text) for level, text in meta["notices"]],

@@ -1,4 +1,6 @@
-"""A folder with one sub-folder per class, each holding that class's images: a row for every image."""
+"""A folder with one sub-folder per class, each holding that class's images: a row for every image. Where
+labels are to be predicted, also a folder of images and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +25,21 @@ def read_class_folder(path: str) -> Iterator[Row]:
     for number, image in enumerate(images, start=1):
         inside = image.relative_to(path)
         yield number, {"image_path": str(inside), "label": inside.parts[0]}
+
+
+def is_image_folder(path: str) -> bool:
+    """Whether the folder itself holds images, and neither sub-folders nor other files."""
+    here = Path(path)
+    if not here.is_dir():
+        return False
+    visible = [item for item in here.iterdir() if not item.name.startswith(".")]
+    return bool(visible) and len(visible) == len(list(_images(here)))
+
+
+def read_image_folder(path: str) -> Iterator[Row]:
+    """``(number from 1, {"image_path"})``, by name; paths are relative to the folder."""
+    for number, image in enumerate(_images(Path(path)), start=1):
+        yield number, {"image_path": image.name}
 
 
 def digest(path: str) -> tuple[str, int]:

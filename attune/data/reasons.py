@@ -135,7 +135,18 @@ REASONS: dict[str, Reason] = {
         "the image is missing or not named | 图片不存在或没有给出",
         "Fetch the images, or remove these rows; paths hold from the folder of the file. | 获取这些图片，或删除这些行；路径以文件所在文件夹为准。",
     ),
-    "image_in_text_data": Reason("the row is an image among texts | 文本数据中的图片", _REMOVE),
+    "image_in_text_data": Reason(
+        "the row is an image, and the model reads texts | 该行是图片，而模型读取文本",
+        "Name a model of images, or remove these rows. | 换用图片模型，或删除这些行。",
+    ),
+    "text_in_image_data": Reason(
+        "the row is a text, and the model reads images | 该行是文本，而模型读取图片",
+        "Name a model of texts, or remove these rows. | 换用文本模型，或删除这些行。",
+    ),
+    "image_unreadable": Reason(
+        "the file cannot be read as an image | 文件无法作为图片读取",
+        "Fetch the files again, or remove these rows. | 请重新下载这些文件，或删除这些行。",
+    ),
     "called_bad": Reason(
         "`attune convert`: an answer called bad is not to be learnt | `attune convert`：评为差的回答不应学习",
         _REMOVE,

@@ -23,9 +23,9 @@ from typing import Any
 from ..recipe import plugs
 from ..recipe.errors import DataError
 from ..recipe.messages import join, say
-from .examples import Conversation, Example, Prompt
+from .examples import Conversation, Example, Prompt, kind_of_example
 from .formats._row import BARE_LIST, BARE_TEXT, columns
-from .kinds import to_prompt
+from .kinds import as_kind, is_served, to_prompt, told
 
 ORDER = ("conversation", "preference", "verdict", "prompt", "labelled", "text")
 """Which kind is meant where the columns leave it open."""
@@ -58,6 +58,15 @@ class Format:
     @property
     def kind(self) -> str:
         return self.serves or str(self.module.KIND)
+
+    @property
+    def change(self) -> str | None:
+        """What becomes of rows that serve as another kind, as a sentence."""
+        return told(str(self.module.KIND), self.kind)
+
+    def examples(self, example: Example) -> list[Example]:
+        """What a row's example gives of the kind that is served: of a preference, two verdicts."""
+        return [example] if self.serves is None else as_kind(example, kind_of_example(example), self.kind)
 
     def told(self, row: Any) -> str | None:
         """What the format reads otherwise than it stands in the row, where it says so."""
@@ -170,7 +179,7 @@ def _serving(known: Format, kind: str | None) -> Format | None:
     """The format as one of ``kind``; None where it is of another."""
     if kind in (None, known.kind):
         return known
-    return replace(known, serves="prompt") if (kind, known.kind) == ("prompt", "conversation") else None
+    return replace(known, serves=kind) if is_served(known.kind, str(kind)) else None
 
 
 def _declared(path: str, wanted: str, kind: str | None, known: Sequence[Format]) -> Format:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import random
 import re
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from .recognise import Format, formats, recognise, respelled, unfit
 from .registry import resolve
 from .rules import check
 from .spelling import Spelling
+from .weights import none_taken, weighed
 
 _FIRST = 50
 """Rows by which the format of a file is recognised."""
@@ -58,6 +58,8 @@ class FileReport:
     sha256: str
     ignored: tuple[str, ...]
     """Columns of the first rows that the format does not read."""
+    change: str | None = None
+    """What became of rows that serve as another kind of example."""
 
 
 @dataclass(slots=True)
@@ -162,7 +164,7 @@ class Stream:
             used += taken.example is not None
             changed += taken.change is not None
             rejected += taken.rejected is not None
-            yield taken
+            yield from _served(taken, chosen)
             self._progress.within(stream)
         self._progress.end(stream)
         self.notes += stream.notes
@@ -179,11 +181,12 @@ class Stream:
                 num_changed=changed,
                 sha256=stream.sha256,
                 ignored=_ignored(chosen, first),
+                change=chosen.change,
             )
         )
 
     def _respelled(self, path: str, values: list[Any], source: Source) -> Spelling | None:
-        """How columns are read that nobody named, where only capitals or spaces keep a format from fitting."""
+        """How columns are read that nobody named, where only capitals or spaces keep formats from fitting."""
         if source.columns or source.format:
             return None
         names = respelled(values, self.kind, self._known)
@@ -211,9 +214,11 @@ def load(
         for taken in stream.of(place):
             loaded.take(taken)
         source, num = stream.source(place), len(loaded.examples) - before
-        _weigh(loaded, before, source, f"{seed}/{place}/{source.path}")
-        if num and len(loaded.examples) == before:
-            stream.notes.append(_none_taken(source, num))
+        kept = [before + at for at in weighed(num, source, f"{seed}/{place}/{source.path}")]
+        loaded.examples[before:] = [loaded.examples[at] for at in kept]
+        loaded.origins[before:] = [loaded.origins[at] for at in kept]
+        if num and not kept:
+            stream.notes.append(none_taken(source, num))
     if stream.problems:
         raise DataError(stream.problems)
     loaded.files, loaded.notes = stream.files, stream.notes
@@ -318,39 +323,11 @@ def _take(origin: Origin, value: Any, known: Format, spelling: Spelling) -> Take
     return Taken(origin, example, " ".join(changes) or None)
 
 
-def _weigh(loaded: Loaded, before: int, source: Source, seed: str) -> None:
-    """Of the examples from ``before`` on: at most ``num_samples``, chosen by the seed; each as often as the
-    weight's whole part says, and a seeded choice of them once more for its fraction. The choices rest on
-    ``random()`` alone, which Python keeps the same for ever.
-    """
-    num, whole = len(loaded.examples) - before, int(source.weight)
-    chance = random.Random(seed)
-    kept = list(range(num))
-    if source.num_samples is not None and source.num_samples < num:
-        kept = _drawn(num, source.num_samples, chance)
-    extra = round((source.weight - whole) * len(kept))
-    if len(kept) == num and whole == 1 and not extra:
-        return
-    order = [*kept * whole, *(kept[place] for place in _drawn(len(kept), extra, chance))]
-    examples, origins = loaded.examples[before:], loaded.origins[before:]
-    loaded.examples[before:] = [examples[index] for index in order]
-    loaded.origins[before:] = [origins[index] for index in order]
-
-
-def _drawn(num: int, wanted: int, chance: random.Random) -> list[int]:
-    """So many of the numbers below ``num``, ascending."""
-    draws = [chance.random() for _ in range(num)]
-    return sorted(sorted(range(num), key=draws.__getitem__)[:wanted])
-
-
-def _none_taken(source: Source, num: int) -> str:
-    return say(
-        "{path}: with weight {weight} none of its examples is taken (it has {num}). Raise the weight.",
-        "{path}：权重 {weight} 下一个样例也没有取（共 {num} 个）。请提高权重。",
-        path=source.path,
-        weight=source.weight,
-        num=num,
-    )
+def _served(taken: Taken, known: Format) -> list[Taken]:
+    """The row as examples of the kind that is wanted, of which it may give several."""
+    if taken.example is None:
+        return [taken]
+    return [replace(taken, example=one) for one in known.examples(taken.example)]
 
 
 def _ignored(known: Format, first: list[Row]) -> tuple[str, ...]:

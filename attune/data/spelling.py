@@ -76,7 +76,7 @@ class Spelling:
         Raises RowError for an image that is not there.
         """
         if isinstance(example, Labelled):
-            example = self._with_image(example)
+            example = with_image(example, self.path)
         changes: list[str] = []
         if self.source.unescape:
             example, before = _each_text(example, html.unescape), example
@@ -108,14 +108,19 @@ class Spelling:
                 )
             )
 
-    def _with_image(self, example: Labelled) -> Labelled:
-        if example.image is None:
-            return example
-        here = Path(self.path)
-        image = (here if here.is_dir() else here.parent) / example.image
-        if not image.is_file():
-            raise RowError(say("{image}: no such image.", "{image}：没有这张图片。", image=image), "no_image")
-        return replace(example, image=str(image))
+
+def with_image(example: Labelled, file: str) -> Labelled:
+    """With the image's path as it can be opened from here: ``file`` (or folder) names it from where it lies.
+
+    Raises RowError for an image that is not there.
+    """
+    if example.image is None:
+        return example
+    here = Path(file)
+    image = (here if here.is_dir() else here.parent) / example.image
+    if not image.is_file():
+        raise RowError(say("{image}: no such image.", "{image}：没有这张图片。", image=image), "no_image")
+    return replace(example, image=str(image))
 
 
 def _as_object(row: Any) -> Any:

@@ -12,6 +12,9 @@ from ..recipe.messages import say
 KL_LIMIT = 0.5
 """Nats a token from the reference beyond which a policy without a target of its own is far from home."""
 
+SAMPLING_LIMIT = 0.1
+"""Nats a token between what sampled and the policy: other kernels and rounding give a hundredth of that."""
+
 _FIRST = "first."
 _RUNG = "alarm."
 
@@ -71,6 +74,15 @@ def _found(now: Mapping[str, float], first: Mapping[str, float], kl_target: floa
             reward=now["reward"],
             first=first["answer_length"],
             now=now["answer_length"],
+        )
+    if now.get("sampling_kl", 0.0) > SAMPLING_LIMIT:
+        found["sampling"] = say(
+            "what samples is {kl:.3g} nats a token from the policy (limit {limit:.3g}): these are hardly its "
+            "answers, as if the generator had other weights. Leave objective.generator out to compare.",
+            "采样所用的分布与策略相差每 token {kl:.3g} nat（上限 {limit:.3g}）：这些几乎不是策略的回答，"
+            "生成器的权重可能不同。可去掉 objective.generator 对比。",
+            kl=now["sampling_kl"],
+            limit=SAMPLING_LIMIT,
         )
     if now["truncated_share"] > 0.5:
         found["truncated"] = say(

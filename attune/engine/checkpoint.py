@@ -21,6 +21,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ..models.images import statistics
 from ..recipe.errors import RunError
 from ..recipe.messages import join, say
 
@@ -57,6 +58,11 @@ def trained(model: nn.Module) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
+def changing(model: nn.Module) -> dict[str, Tensor]:
+    """All that a step changes, by name: what learns, and the running means of norms over a batch."""
+    return {**trained(model), **statistics(model)}
+
+
 def write(
     folder: Path,
     model: nn.Module,
@@ -76,7 +82,7 @@ def write(
     draft.mkdir()
     try:
         parameters = trained(model)
-        weights = {name: parameter.detach().contiguous() for name, parameter in parameters.items()}
+        weights = {name: tensor.detach().contiguous() for name, tensor in changing(model).items()}
         save_file(weights, draft / "weights.safetensors")
         kept = {f"{_COMPANION}{key}": tensor for key, tensor in (companion or {}).items()}
         save_file(_moments(parameters, optimizer) | kept, draft / "optimizer.safetensors")
@@ -138,11 +144,11 @@ def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.Opt
 
     Raises RunError where the checkpoint was made with other parameters than the model's.
     """
-    parameters = trained(model)
-    _check_fit(checkpoint, parameters)
+    parameters, tensors = trained(model), changing(model)
+    _check_fit(checkpoint, tensors)
     with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(checkpoint.weights[name])
+        for name, tensor in tensors.items():
+            tensor.copy_(checkpoint.weights[name])
     moments: dict[str, dict[str, Tensor]] = {}
     for key, tensor in checkpoint.optimizer.items():
         name, _, moment = key.rpartition("/")
@@ -194,7 +200,7 @@ def _moments(parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Opti
     }
 
 
-def _check_fit(checkpoint: Checkpoint, parameters: Mapping[str, nn.Parameter]) -> None:
+def _check_fit(checkpoint: Checkpoint, parameters: Mapping[str, Tensor]) -> None:
     names = parameters.keys() | checkpoint.weights.keys()
     unlike = sorted(
         name

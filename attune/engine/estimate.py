@@ -1,5 +1,9 @@
 """How much memory and time a step takes, from shapes alone.
 
+Memory is found by a rehearsal: the model's own code runs on tensors without numbers, and what they would take
+is summed (``attune/models/rehearsal.py``). A model whose code asks for numbers (which expert a token goes to)
+cannot be rehearsed; there, and where an answer is wanted at once, the counts are these.
+
 Counts of one forward and backward pass over T tokens of a decoder with L layers, hidden size d, feed-forward
 size f, h heads of size a and k key heads, in a dtype of s bytes (activations that autograd keeps):
 
@@ -10,15 +14,26 @@ size f, h heads of size a and k key heads, in a dtype of s bytes (activations th
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    UnsupportedFakeTensorException,
+)
 
+from ..data.layout import Batch
 from ..models import memory
 from ..models.adapted import Adapted, inner
+from ..models.images import policy_of
 from ..models.policy import Policy
+from ..models.quantize import num_weights
+from ..models.rehearsal import rehearsing, weight_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +111,12 @@ class Counts:
     @classmethod
     def of(cls, model: Any) -> Counts:
         """Of a model that may have shapes and no numbers."""
-        sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+        sizes = [(num_weights(p), p.requires_grad) for p in model.parameters()]
         return cls(sum(n for n, _ in sizes), sum(n for n, learns in sizes if learns), _frozen_layers(model))
+
+    def with_value_head(self, hidden: int) -> Counts:
+        """One more matrix of a single row, and its bias."""
+        return Counts(self.total + hidden + 1, self.trained + hidden + 1, self.frozen_layers)
 
 
 def _frozen_layers(model: Any) -> int:
@@ -115,6 +134,110 @@ def _frozen_layers(model: Any) -> int:
         elif not (name.endswith("norm.weight") or any(end in name for end in ends)):
             return 0
     return min(first, default=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Bytes that lie side by side at the peak of a step, and its work."""
+
+    weights: int
+    """Also those of a reference of its own."""
+    moments: int
+    """The optimizer's two numbers for each that learns."""
+    passes: int
+    """Activations, gradients and what the arithmetic needs for a moment; or the cache of sampled answers."""
+    flops: int = 0
+    """Float operations of the matrix products of its largest pass; 0 where that is not known."""
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.moments + self.passes
+
+
+class Work(Protocol):
+    """What a step does with a pack."""
+
+    def __call__(self, policy: Policy, batch: Batch) -> None: ...
+
+
+def learn(policy: Policy, batch: Batch, also: Sequence[str] = ()) -> None:
+    """A forward pass, in which ``also`` is measured beside log-probabilities, and a backward pass."""
+    policy.train()
+    if policy.is_scoring:
+        found = [policy.scores(batch)]
+    else:
+        found = list(policy.measure(batch, also).values())
+    torch.autograd.backward([one.sum() for one in found])
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What a step computes and how: the largest of its packs, and what is done with it."""
+
+    batch: Batch
+    device: torch.device
+    works: Sequence[Work] = (learn,)
+    reader: Any = None
+    """The model's tokenizer, or what reads its images."""
+    autocast: bool = False
+    """bf16 arithmetic over float32 weights."""
+    packs: bool = True
+    has_head: bool = True
+    """Whether trunk and head run apart."""
+    is_repeated: bool = False
+    """A step has several packs: the gradients of the first lie beside the others' activations."""
+    checkpointing: bool = False
+    has_values: bool = False
+    """A value head reads the states."""
+    beside: int = 0
+    """Bytes that are there throughout (a reference of its own, say)."""
+    without_gradient: int = 0
+    """Bytes that other work of the step takes at most, when no gradient is there (sampling answers)."""
+
+
+def rehearse(model: Any, done: Pass) -> Cost:
+    """What a step costs of ``model``, which was made on ``meta`` with its adapter and is of no other use
+    afterwards.
+    """
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    weights = weight_bytes(model)
+    try:
+        passes, flops = _rehearsed(model, done)
+    except (DataDependentOutputException, DynamicOutputShapeException, UnsupportedFakeTensorException):
+        passes, flops = _counted(model, done), 0
+    return Cost(weights + done.beside, 8 * trained, max(passes, done.without_gradient), flops)
+
+
+def _rehearsed(model: Any, done: Pass) -> tuple[int, int]:
+    arithmetic = torch.autocast(done.device.type, torch.bfloat16)
+    with rehearsing(model, done.device) as ledger, arithmetic if done.autocast else contextlib.nullcontext():
+        policy = policy_of(model, done.reader, packs=done.packs)
+        if not done.has_head:
+            policy.head = None
+        if done.has_values:
+            policy.add_value_head()
+        if done.checkpointing:
+            recompute_activations(policy)
+        for _ in range(1 + done.is_repeated):
+            for work in done.works:
+                work(policy, done.batch)
+    return round(ledger.peak), ledger.flops
+
+
+def recompute_activations(policy: Policy) -> None:
+    """Turns the recomputation of activations on."""
+    policy.base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+
+
+def _counted(model: Any, done: Pass) -> int:
+    """By the formula: activations, gradients, and three chunks of logits."""
+    counts = Counts.of(model)
+    size = 2 if done.autocast else next(model.parameters()).element_size()
+    shape = Shape.of(inner(model).config)
+    kept = shape.activation_bytes(
+        done.batch.num_tokens, size, checkpointing=done.checkpointing, frozen_layers=counts.frozen_layers
+    )
+    return kept + 4 * counts.trained + 3 * 24 * 2**20
 
 
 def checkpointing_needed(policy: Policy, num_tokens: int, device: torch.device) -> bool:

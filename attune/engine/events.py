@@ -33,7 +33,7 @@ class RunStarted(Event):
     num_parameters: int
     precision: str
     layout: str
-    """``packed`` or ``padded: <why>``."""
+    """``packed``, ``padded: <why>`` or ``images``."""
 
 
 @dataclass(frozen=True, slots=True)

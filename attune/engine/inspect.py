@@ -20,12 +20,14 @@ from ..data.examples import (
     kind_of_example,
     prompt_of,
 )
+from ..data.images import ImageReader
 from ..data.layout import Segments
 from ..data.sources import OnProgress, Stream, Taken
 from ..data.template import ChatTemplate
-from ..models.load import load_config, load_tokenizer
+from ..models.inputs import load_input
+from ..models.load import load_config
 from ..recipe import plugs
-from ..recipe.errors import DataError
+from ..recipe.errors import DataError, RecipeError
 from ..recipe.messages import say
 from ..recipe.schema import Data, Model
 from .parts import encode_policy, has_reasoning
@@ -99,13 +101,23 @@ def _encoder_of(data: Data, model: Model | None) -> Callable[[str], Encoder] | N
     """Makes the encoder once the kind of the data is known; the model itself is opened at once."""
     if model is None:
         return None
-    config, tokenizer = load_config(model), load_tokenizer(model)
-    policy = encode_policy(data, config)
+    config = load_config(model)
+    tokenizer, policy = load_input(model, config), encode_policy(data, config)
 
     def encoder(kind: str) -> Encoder:
         has_turns = kind not in ("text", "labelled")
         if not has_turns:
             return Encoder(tokenizer, None, policy)
+        if isinstance(tokenizer, ImageReader):
+            raise RecipeError(
+                say(
+                    "{model} reads images, and the data is of the kind {kind}. Name a language model, or "
+                    "data of images and labels.",
+                    "{model} 读取图片，而数据类型是 {kind}。请换用语言模型，或使用带标签的图片数据。",
+                    model=model.path,
+                    kind=kind,
+                )
+            )
         template = ChatTemplate.load(tokenizer, model.template, reasoning=has_reasoning(data, kind))
         return Encoder(tokenizer, template, policy)
 
@@ -117,7 +129,7 @@ def _shown(taken: Taken, encoder: Encoder | None) -> Shown:
         assert taken.rejected is not None
         return Shown(taken.origin, "", reason=taken.rejected.reason)
     kind = kind_of_example(taken.example)
-    if encoder is None:
+    if encoder is None or (isinstance(encoder.tokenizer, ImageReader) and kind == "labelled"):
         return Shown(taken.origin, kind, tuple(_turns(taken.example)))
     encoded = encoder.encode(taken.example)
     if encoded.rejected is not None:

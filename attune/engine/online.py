@@ -23,10 +23,15 @@ from ..data.cache import Store
 from ..evaluation.rewards import rewards
 from ..evaluation.scorer import RewardModel
 from ..inference.decode import window
+from ..models import shared
 from ..models.adapted import is_adapter
 from ..models.policy import Policy
+from ..models.quantize import num_bytes
 from ..models.reference import as_reference
+from ..objectives import advantages
 from ..objectives._online import Experience, Online
+from ..objectives._surrogate import k3
+from ..recipe import plugs
 from ..recipe.errors import RecipeError
 from ..recipe.messages import say
 from ..recipe.schema import Generation
@@ -37,6 +42,10 @@ from .reference import logps_of
 from .rollout import Group, Prompts
 from .setup import Setup
 
+_ADAPTER_SHARE = 0.5
+"""A reward model that keeps more of its weights for itself shares no base with the policy."""
+_WATCHED = 4
+"""Without a leash one example in so many is asked how far it is from the reference."""
 _SHOWN = 4
 """Samples that are shown at a time."""
 
@@ -52,7 +61,7 @@ class Sampled:
         self.setup, self.config, self.policy = setup, setup.recipe.objective, setup.policy
         self.also = tuple(name for name in ("entropy", *setup.objective.NEEDS) if name != "logps")
         self.also = tuple(dict.fromkeys(self.also))
-        self.rewards = rewards(self.config.rewards, RewardModel)
+        self.rewards = rewards(self.config.rewards, self._reward_model)
         rows = rollout.read_rows(setup.recipe.data, setup.recipe.train.seed)
         self.train, self.held_out = (Prompts(s, rows) for s in (setup.data.train, setup.data.held_out))
         for prompts in (self.train, self.held_out):
@@ -64,6 +73,13 @@ class Sampled:
         self.frozen = None if is_adapter(self.policy.model) else self._frozen()
         self.found: dict[str, float] = {}
         self._notice_what_does_nothing()
+        self.generator = plugs.find("generators", self.config.generator).start(
+            self.policy,
+            setup.recipe,
+            precision=setup.precision,
+            longest=max(self.train.longest, self.held_out.longest) + self.config.max_new_tokens,
+        )
+        self._notice_what_is_not_exact()
 
     def metrics(self) -> dict[str, float]:
         """Of the last rollout."""
@@ -82,6 +98,8 @@ class Sampled:
         beta = kept.get("beta", self.config.beta)
         given = setup.objective.estimate(experience, self.config, beta)
         self.found = {**self._described(groups, experience, measured, given), "beta": beta}
+        if not self.generator.is_exact:
+            given["advantages"] = given["advantages"] * self._weights(groups, experience)
         if hasattr(setup.objective, "adapted"):
             kept["beta"] = setup.objective.adapted(beta, self.found.get("kl", 0.0), self.config)
         self._tell(at, groups, seconds, kept, bus)
@@ -132,7 +150,7 @@ class Sampled:
         setup = self.setup
         assert setup.template is not None
         groups = rollout.roll_out(
-            self.policy,
+            self.generator,
             prompts,
             rollout.shared_out(asked, setup.micro),
             generation,
@@ -151,8 +169,11 @@ class Sampled:
         setup = self.setup
         with setup.autocast():
             found = rollout.measured(self.policy, store, deal, setup.micro, self.also, setup.accelerator)
-            reference = self._reference(store)
-        measured = {name: torch.from_numpy(numbers) for name, numbers in found.items()}
+            measured = {name: torch.from_numpy(numbers) for name, numbers in found.items()}
+            reference = self._reference(store) if self.config.beta else None
+            kl = self._kl(store, measured["logps"], reference)
+        if kl is not None:
+            measured["kl"] = kl
         cut = torch.tensor([not sample.finished for group in groups for sample in group.samples])
         earned = torch.tensor([reward for group in groups for reward in group.rewards])
         if self.config.truncated == "penalise":
@@ -169,6 +190,45 @@ class Sampled:
             return None
         with as_reference(self.policy if self.frozen is None else self.frozen) as reference:
             return torch.from_numpy(logps_of(reference, store, setup.micro, setup.accelerator))
+
+    def _kl(
+        self, store: Store, logps_n: torch.Tensor, reference_n: torch.Tensor | None
+    ) -> torch.Tensor | None:
+        """How far the policy is from the model before this run at each token (k3, nats). Without a leash that
+        is watched, not learnt, and every fourth example is enough. None where that model is not at hand.
+        """
+        if reference_n is None:
+            watched = range(0, len(store), _WATCHED)
+            reference_n = self._reference(Store.build([store[index] for index in watched]))
+            starts = store.learnt_from
+            own = [logps_n[starts[index] : starts[index + 1]] for index in watched]
+            logps_n = torch.cat([logps_n[:0], *own])
+        return None if reference_n is None else k3(logps_n, reference_n)
+
+    def _weights(self, groups: Sequence[Group], experience: Experience) -> torch.Tensor:
+        """What each token weighs because another engine drew it, ``[n]``; notes how far that one is."""
+        sampled = rollout.sampled(groups, self.config)
+        self.found["sampling_kl"] = _mean(k3(sampled, experience.logps))
+        of_answers = getattr(self.setup.objective, "RATIO_OF_ANSWERS", False)
+        return advantages.sampling_weights(
+            experience.logps, sampled, experience.lengths, of_answers=of_answers
+        )
+
+    def _reward_model(self, path: str) -> RewardModel:
+        """A reward model over the policy's own copy of the base, where it was trained over the same one."""
+        found = RewardModel(path)
+        own = shared.share(found.policy.model, self.policy.model)
+        if own > _ADAPTER_SHARE * sum(map(num_bytes, found.policy.model.parameters())):
+            text = say(
+                "The reward model {path} is no adapter over the policy's base: it takes {size:.2g} GiB of "
+                "its own. Trained with --adapter lora from the same --model it costs its adapter only.",
+                "奖励模型 {path} 不是策略基座上的适配器：需另占 {size:.2g} GiB。"
+                "用 --adapter lora 从同一 --model 训练，则只占适配器的内存。",
+                path=path,
+                size=own / 2**30,
+            )
+            self.setup.notices.append(("info", text))
+        return found
 
     def _frozen(self) -> Policy | None:
         """Where all weights learn and there is a leash: a copy of the start."""
@@ -220,6 +280,20 @@ class Sampled:
                 )
             )
 
+    def _notice_what_is_not_exact(self) -> None:
+        if self.generator.is_exact:
+            return
+        text = say(
+            "objective.generator={name} computes with other kernels than the policy learns with: each token "
+            "weighs by the ratio of the two probabilities (at most {most:g}), and sampling_kl tells how far "
+            "apart they are. The run is not repeatable bit for bit, nor is one that goes on.",
+            "objective.generator={name} 的计算内核与训练不同：每个 token 按两者概率之比加权"
+            "（至多 {most:g}），sampling_kl 显示两者的差距。训练不再逐位可复现，续跑亦然。",
+            name=self.config.generator,
+            most=advantages.MOST,
+        )
+        self.setup.notices.append(("info", text))
+
     def _described(
         self,
         groups: Sequence[Group],
@@ -234,9 +308,8 @@ class Sampled:
         ]
         found["no_signal_share"] = sum(equal) / len(equal)
         found["entropy"] = _mean(measured["entropy"])
-        if experience.reference is not None:
-            apart = experience.reference - experience.logps
-            found["kl"] = _mean(apart.exp() - apart - 1)
+        if "kl" in measured:
+            found["kl"] = _mean(measured["kl"])
         if "returns" in given:
             found["value_explained"] = explained(given["values"], given["returns"])
         return found

@@ -25,9 +25,11 @@ from ..data.prepare import Prepared, prepare
 from ..data.sources import Stream
 from ..data.sources import load as load_sources
 from ..data.template import ChatTemplate
-from ..models import attention, quantize, tokens
+from ..models import attention, quantize, tokens, trunk
 from ..models.folders import is_config_file
-from ..models.load import load_config, load_tokenizer, load_weights, resolve_run
+from ..models.images import policy_of
+from ..models.inputs import load_tokenizer, reads_images
+from ..models.load import load_config, load_weights, resolve_run
 from ..models.merge import whole
 from ..models.policy import Policy
 from ..recipe import plugs
@@ -36,8 +38,9 @@ from ..recipe.messages import join, say
 from ..recipe.schema import Data, Recipe, Source
 from . import scoring
 from .attach import attach, base_dtype, method_of
-from .estimate import checkpointing_needed
+from .estimate import checkpointing_needed, recompute_activations
 from .events import Listener, Progress
+from .images import opened as opened_for_images
 from .reference import arranged
 from .step import Micro
 
@@ -54,6 +57,9 @@ def open_model(recipe: Recipe) -> tuple[Recipe, Any, ChatTemplate | None, Any, l
     if method_of(recipe).is_quantized:
         quantize.need_bitsandbytes()
     config = load_config(recipe.model)
+    if reads_images(config):
+        reader, notices = opened_for_images(recipe, config, DEFAULT_MICRO_TOKENS)
+        return recipe, reader, None, config, notices
     try:
         tokenizer = load_tokenizer(recipe.model)
     except AttuneError:
@@ -83,8 +89,16 @@ def open_model(recipe: Recipe) -> tuple[Recipe, Any, ChatTemplate | None, Any, l
                 m=vocab_size,
             )
         )
-    if new := tokens.add(tokenizer, method_of(recipe).tokens):
+    asked = method_of(recipe).tokens
+    if new := tokens.add(tokenizer, asked):
         text = say("New tokens: {new}.", "新增的词：{new}。", new=join(new))
+        notices.append(("info", text))
+    if known := [token for token in asked if isinstance(token, str) and token not in new]:
+        text = say(
+            "The vocabulary has these tokens already; their rows learn: {known}.",
+            "词表中已有这些词，将训练它们的嵌入行：{known}。",
+            known=join(known),
+        )
         notices.append(("info", text))
     template = None
     if needs_template(recipe):
@@ -206,7 +220,8 @@ def build_policy(recipe: Recipe, tokenizer: Any, config: Any, precision: str, de
     )
     # A fixed seed at this place makes the adapter's start independent of whatever was drawn before.
     torch.manual_seed(seed)
-    return Policy(attach(recipe, model, tokenizer), packing=recipe.train.packing == "auto")
+    adapted = attach(recipe, model, tokenizer)
+    return policy_of(adapted, tokenizer, packing=recipe.train.packing == "auto")
 
 
 def count_steps(recipe: Recipe, num_examples: int) -> tuple[int, int]:
@@ -256,10 +271,21 @@ def choose_checkpointing(
 ) -> list[tuple[str, str]]:
     """Turns on recomputation of activations where it is asked for, or where memory would not do without."""
     wanted = recipe.train.activation_checkpointing
-    needed = wanted == "on" or (wanted == "auto" and checkpointing_needed(policy, micro.tokens, device))
-    if not needed:
+    # The images of a pass are few and of one size: train.micro_tokens bounds what they take.
+    is_auto = wanted == "auto" and not reads_images(policy.base.config)
+    if wanted != "on" and not (is_auto and checkpointing_needed(policy, micro.tokens, device)):
         return []
-    policy.base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if not policy.base.supports_gradient_checkpointing:
+        raise RecipeError(
+            say(
+                "train.activation_checkpointing=on: transformers has none for {kind}. Lower "
+                "train.micro_tokens instead.",
+                "train.activation_checkpointing=on：transformers 不支持 {kind} 的重算。请改为减小 "
+                "train.micro_tokens。",
+                kind=policy.base.config.model_type,
+            )
+        )
+    recompute_activations(policy)
     if wanted == "on":
         return []
     text = say(
@@ -278,7 +304,7 @@ def compile_layers(policy: Policy) -> None:
     """
     disable: Callable[[Any], Any] = torch.compiler.disable
     AttentionInterface.register(attention.NAME, disable(attention.layout_attention))
-    num_layers = policy.base.config.get_text_config().num_hidden_layers
+    num_layers = trunk.num_layers(policy.base)
     for stack in policy.base.modules():
         if isinstance(stack, nn.ModuleList) and len(stack) == num_layers:
             for layer in stack:
@@ -288,7 +314,7 @@ def compile_layers(policy: Policy) -> None:
         say(
             "train.compile=true: no stack of {n} layers was found in this model. Use train.compile=false.",
             "train.compile=true：在该模型中找不到 {n} 层的结构。请用 train.compile=false。",
-            n=num_layers,
+            n=num_layers or "?",
         )
     )
 

@@ -1,38 +1,42 @@
 """What a run would do, before any weight is read: rows, steps, trained parameters, memory and time.
 
-Parameters are counted on a model without memory (torch's ``meta`` device). Time is measured: a step of the
-same widths with one and with two layers of random weights, so that the other layers are a multiplication.
+Parameters are counted on a model without memory (torch's ``meta`` device), and the largest pass of the run is
+rehearsed on it (``estimate.py``). Time is measured: a step of the same widths with one and with two layers of
+random weights, so that the other layers are a multiplication (``timing.py``). A run that samples its answers
+is planned as if each were as long as it may be (``imagined.py``).
 """
 
 from __future__ import annotations
 
 import copy
 import math
-import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
-from ..adapters.method import Method
 from ..data import pack
 from ..data.cache import Store
-from ..models import heads, memory, quantize
-from ..models.policy import Policy
-from ..models.precision import DTYPES, resolve
+from ..models import heads, memory
+from ..models.adapted import is_adapter
+from ..models.precision import resolve
+from ..models.rehearsal import weight_bytes
 from ..recipe import load as recipes
 from ..recipe import plugs
-from ..recipe.errors import RecipeError
 from ..recipe.messages import say
 from ..recipe.schema import Recipe
 from . import scoring
-from .attach import attach, base_dtype, method_of
-from .estimate import Counts, Shape
+from .attach import attach, base_dtype
+from .estimate import Counts, Pass, Shape, rehearse
+from .imagined import Rollout, works_of
 from .parts import count_steps, micro_tokens, open_model, peak_learning_rate, prepare_data, resolve_model
+from .timing import Stopwatch
 
-_LIBRARIES_GIB = 0.45
+_LIBRARIES_GIB = 0.43
 """What a process with torch, transformers and PEFT holds before any weight."""
+_LOOKED_AT = 2000
+"""Steps among which the one with the largest pack is sought."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,10 @@ class Plan:
     available_memory_gib: float | None
     seconds: float
     tokens_per_second: float
+    sampled_tokens: int | None
+    """Of all answers of a step, at most; None where none are sampled."""
+    sampling_seconds: float | None
+    """Of a step, at most."""
     notices: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -122,8 +130,21 @@ class Plan:
                 say("time", "时间"),
                 say("about {t} ({n:,.0f} tokens/s)", "约 {t}（{n:,.0f} token/s）", t=clock, n=rate),
             ),
+            *self._about_sampling(),
             (say("result in", "结果目录"), self.output),
         ]
+
+    def _about_sampling(self) -> list[tuple[str, str]]:
+        """Answers that end by themselves make all of it less."""
+        if self.sampled_tokens is None or self.sampling_seconds is None:
+            return []
+        told = say(
+            "at most {n:,} tokens a step, {t} of it; memory and time above are for answers of full length",
+            "每步至多 {n:,} 个 token，其中采样 {t}；以上内存与时间按回答达到最大长度计",
+            n=self.sampled_tokens,
+            t=_clock(self.sampling_seconds),
+        )
+        return [(say("answers sampled", "采样的回答"), told)]
 
 
 def plan(recipe: Recipe) -> Plan:
@@ -139,21 +160,20 @@ def _plan(recipe: Recipe) -> Plan:
     precision = resolve(recipe.train.precision, device)
     adapter = plugs.find("adapters", recipe.adapter.name)
     objective = plugs.find("objectives", recipe.objective.name)
-    counts = Counts.of(_on_meta(recipe, tokenizer, config))
+    model = _on_meta(recipe, tokenizer, config, base_dtype(recipe, precision))
+    counts = Counts.of(model)
+    if "values" in objective.NEEDS:
+        counts = counts.with_value_head(Shape.of(config).hidden)
     num_steps, eval_steps = count_steps(recipe, len(data.train))
-    most = micro_tokens(recipe, data.train)
-    typical = _typical_step(data.train, recipe, most)
-    a_step = _seconds_a_step(recipe, tokenizer, config, precision, device, data.train, typical)
-    tokens = int(data.train.lengths.sum())
-    an_epoch = pack.steps_per_epoch(len(data.train), recipe.train.global_batch_size)
-    seconds = a_step * num_steps
+    step = _step(recipe, data.train, num_steps, Stopwatch(recipe, tokenizer, config, precision, device))
+    taken = rehearse(model, _largest_pass(recipe, step, model, config, precision, tokenizer))
     return Plan(
         output=recipe.output or recipes.default_output(recipe),
         num_rows=sum(file["num_rows"] for file in data.files),
         num_rejected=len(data.rejected),
         num_examples=len(data.train),
         num_held_out=len(data.held_out),
-        num_tokens=tokens,
+        num_tokens=int(data.train.lengths.sum()),
         num_learnt_tokens=int(data.train.num_learnt.sum()),
         longest_example=int(data.train.lengths.max()),
         num_steps=num_steps,
@@ -163,135 +183,85 @@ def _plan(recipe: Recipe) -> Plan:
         learning_rate=peak_learning_rate(recipe, adapter, objective),
         precision=precision,
         device=str(device),
-        peak_memory_gib=_LIBRARIES_GIB
-        + peak_bytes(
-            method_of(recipe),
-            config,
-            precision,
-            counts,
-            _num_at_once(recipe, typical, most),
-            checkpointing=recipe.train.activation_checkpointing == "on",
-        )
-        / memory.GIB,
+        peak_memory_gib=_LIBRARIES_GIB + taken.total / memory.GIB,
         available_memory_gib=memory.available_gib(device),
-        seconds=seconds,
-        tokens_per_second=tokens / an_epoch / a_step,
+        seconds=step.seconds * num_steps,
+        tokens_per_second=step.num_tokens / step.seconds,
+        sampled_tokens=None if step.rollout is None else step.rollout.num_tokens,
+        sampling_seconds=step.sampling_seconds,
         notices=tuple(text for level, text in [*notices, *data.notices] if level == "warning"),
     )
 
 
-def _on_meta(recipe: Recipe, tokenizer: Any, config: Any) -> Any:
+def _on_meta(recipe: Recipe, tokenizer: Any, config: Any, dtype: torch.dtype) -> Any:
     with torch.device("meta"):
         model = heads.auto_class(config, scoring.needs_scores(recipe)).from_config(
             copy.deepcopy(config), trust_remote_code=recipe.model.trust_remote_code
         )
-        return attach(recipe, model, tokenizer)
+        return attach(recipe, model.to(dtype), tokenizer)
 
 
-def _typical_step(store: Store, recipe: Recipe, most: int) -> list[list[int]]:
-    """The lengths of the examples of a step of middling size, pack by pack."""
+@dataclass(frozen=True)
+class _Step:
+    """What a step of the run is like."""
+
+    watch: Stopwatch
+    store: Store
+    largest: list[list[int]]
+    """The packs of the step with the largest one."""
+    num_tokens: int
+    """Of a step of middling size."""
+    seconds: float
+    rollout: Rollout | None = None
+    sampling_seconds: float | None = None
+
+
+def _step(recipe: Recipe, store: Store, num_steps: int, watch: Stopwatch) -> _Step:
+    works, most = works_of(recipe), micro_tokens(recipe, store)
+    if plugs.find("objectives", recipe.objective.name).EXAMPLES == "prompt":
+        rollout = Rollout.of(recipe, store, most)
+        packs, sampling = rollout.packs(most), rollout.sampling_seconds(watch)
+        seconds = sampling + rollout.learning_seconds(watch, packs, works)
+        num_tokens = int(rollout.store.lengths.sum())
+        return _Step(watch, rollout.store, packs, num_tokens, seconds, rollout, sampling)
+    typical, largest = _steps(store, recipe, most, num_steps)
+    first, num_tokens = pack.batch(store, typical[0]), sum(int(store.lengths[row].sum()) for row in typical)
+    seconds = watch.seconds(partial(works[0], batch=first)) * num_tokens / first.num_tokens
+    return _Step(watch, store, largest, num_tokens, seconds)
+
+
+def _steps(
+    store: Store, recipe: Recipe, most: int, num_steps: int
+) -> tuple[list[list[int]], list[list[int]]]:
+    """The packs of a step of middling size, and those of the one with the largest pack."""
+    size, seed = recipe.train.global_batch_size, recipe.train.seed
     steps = [
-        pack.step_examples(at, len(store), recipe.train.global_batch_size, recipe.train.seed)
-        for at in range(min(9, pack.steps_per_epoch(len(store), recipe.train.global_batch_size)))
+        pack.step_examples(at, len(store), size, seed)
+        for at in range(min(num_steps, pack.steps_per_epoch(len(store), size), _LOOKED_AT))
     ]
-    middle = sorted(steps, key=lambda examples: int(store.lengths[examples].sum()))[len(steps) // 2]
-    rows = pack.packs(middle, [int(store.lengths[i]) for i in middle], most)
-    return [[int(store.lengths[i]) for i in row] for row in rows]
+    ordered = sorted(steps, key=lambda examples: int(store.lengths[examples].sum()))
+    cut = [pack.packs(step, [int(store.lengths[i]) for i in step], most) for step in ordered]
+    return cut[len(cut) // 2], max(cut, key=lambda rows: max(int(store.lengths[row].sum()) for row in rows))
 
 
-def _seconds_a_step(
-    recipe: Recipe,
-    tokenizer: Any,
-    config: Any,
-    precision: str,
-    device: torch.device,
-    store: Store,
-    typical: list[list[int]],
-) -> float:
-    """Measured on one and two layers of random weights, extended to all layers."""
-    examples = pack.step_examples(0, len(store), recipe.train.global_batch_size, recipe.train.seed)
-    scale = sum(map(sum, typical)) / max(1, int(store.lengths[examples].sum()))
-    rows = pack.packs(examples, [int(store.lengths[i]) for i in examples], max(map(sum, typical)))
-    times = [
-        _measured(_shallow(recipe, tokenizer, config, precision, device, depth), store, rows[0])
-        for depth in (1, 2)
-    ]
-    share = sum(int(store.lengths[i]) for i in examples) / max(1, sum(int(store.lengths[i]) for i in rows[0]))
-    layers = int(config.get_text_config().num_hidden_layers)
-    return (times[0] + max(0.0, times[1] - times[0]) * (layers - 1)) * share * scale
-
-
-def _shallow(
-    recipe: Recipe, tokenizer: Any, config: Any, precision: str, device: torch.device, depth: int
-) -> Policy:
-    small = copy.deepcopy(config)
-    text = small.get_text_config()
-    text.num_hidden_layers = depth
-    if getattr(text, "layer_types", None):
-        text.layer_types = text.layer_types[:depth]
-    dtype = base_dtype(recipe, precision)
-    kind = heads.auto_class(small, scoring.needs_scores(recipe))
-    model = kind.from_config(small, trust_remote_code=recipe.model.trust_remote_code)
-    model = model.to(device=device, dtype=dtype)
-    try:
-        model = attach(recipe, model, tokenizer)
-    except RecipeError:
-        # The whole model took the method: it names layers that so few do not have. It is timed as if all
-        # weights learnt, which is no faster.
-        model.requires_grad_(True)
-    return Policy(model, packing=recipe.train.packing == "auto")
-
-
-def _measured(policy: Policy, store: Store, row: list[int]) -> float:
-    """Seconds of a forward and backward pass, the better of three after a warm-up."""
-    batch = pack.batch(store, row)
-    policy.train()
-
-    def once() -> None:
-        (policy.scores(batch) if policy.is_scoring else policy(batch)).sum().backward()
-        policy.zero_grad(set_to_none=True)
-        if policy.device.type == "cuda":
-            torch.cuda.synchronize()
-
-    once()
-    return min(_timed(once) for _ in range(3))
-
-
-def _timed(once: Callable[[], None]) -> float:
-    begun = time.perf_counter()
-    once()
-    return time.perf_counter() - begun
-
-
-def _num_at_once(recipe: Recipe, typical: list[list[int]], most: int) -> int:
-    """Tokens of the largest pass, virtual ones included."""
-    virtual = method_of(recipe).virtual_tokens
-    return max(min(most, sum(row)) + virtual * len(row) for row in typical)
-
-
-def peak_bytes(
-    method: Method,
-    config: Any,
-    precision: str,
-    counts: Counts,
-    num_tokens: int,
-    *,
-    checkpointing: bool = False,
-) -> float:
-    """Weights, gradients, the two moments, and activations of a pass of ``num_tokens``."""
-    size = DTYPES[precision].itemsize
-    shape = Shape.of(config)
-    # What an adapter learns is in float32 whatever the base is in.
-    frozen = 0 if method.trains_base else counts.total - counts.trained
-    weights = float((counts.total - frozen) * 4 + frozen * size)
-    if method.is_quantized:
-        weights -= shape.matrix_parameters() * (size - quantize.BYTES_A_WEIGHT)
-    states = counts.trained * 12
-    activations = shape.activation_bytes(
-        num_tokens, size, checkpointing=checkpointing, frozen_layers=counts.frozen_layers
+def _largest_pass(recipe: Recipe, step: _Step, model: Any, config: Any, precision: str, reader: Any) -> Pass:
+    """The forward and backward pass that takes most, and what lies beside it."""
+    like, rollout, dtype = step.watch.policies[-1], step.rollout, base_dtype(recipe, precision)
+    has_copy = rollout is not None and rollout.config.beta and not is_adapter(model)
+    return Pass(
+        pack.batch(step.store, max(step.largest, key=lambda row: int(step.store.lengths[row].sum()))),
+        like.device,
+        works_of(recipe),
+        reader,
+        autocast=dtype == torch.float32 and precision == "bf16",
+        packs=like.packs,
+        has_head=like.head is not None,
+        has_values=like.value_head is not None,
+        is_repeated=len(step.largest) > 1,
+        checkpointing=recipe.train.activation_checkpointing == "on",
+        beside=weight_bytes(model) if has_copy else 0,
+        without_gradient=0 if rollout is None else rollout.cache_bytes(Shape.of(config), dtype.itemsize),
     )
-    chunks = 3 * 24 * 2**20
-    return weights + states + activations + chunks
 
 
 def _clock(seconds: float) -> str:

@@ -26,7 +26,8 @@ from ..data.prepare import Prepared
 from ..models import merge
 from ..models.fingerprint import fingerprint
 from ..models.folders import is_config_file
-from ..models.load import load_config, load_tokenizer, load_weights, resolve_run
+from ..models.inputs import load_tokenizer
+from ..models.load import load_config, load_weights, resolve_run
 from ..models.policy import Policy
 from ..models.reference import as_reference
 from ..recipe import plugs

@@ -22,7 +22,7 @@ from ..data.examples import Origin, Prompt
 from ..data.layout import Segments
 from ..data.sources import load
 from ..evaluation.rewards import Answer, Rewards
-from ..inference import decode
+from ..inference.backends._generator import Generator
 from ..inference.sampling import Sample
 from ..models.policy import Policy
 from ..objectives._online import Online
@@ -69,6 +69,11 @@ class Prompts:
         origin = self.origin(index)
         row = self.rows[origin]
         return Answer(row.messages, text, row.reference, row.extra, origin)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest prompt; 0 without any."""
+        return int(self.store.lengths.max(initial=0))
 
     def references(self) -> list[tuple[Origin, str | None]]:
         """Each row with its right answer."""
@@ -124,7 +129,7 @@ def seed_of(run_seed: int, step: int) -> int:
 
 
 def roll_out(
-    policy: Policy,
+    generator: Generator,
     prompts: Prompts,
     asked: Sequence[tuple[int, int]],
     generation: Generation,
@@ -135,8 +140,7 @@ def roll_out(
     on_progress: OnProgress | None = None,
 ) -> list[Group]:
     """Samples and scores answers to the prompts ``asked``: (place in the step, index in the store)."""
-    found = decode.generate(
-        policy.model,
+    found = generator.generate(
         [prompts.ids(index) for _, index in asked],
         generation,
         stop_ids,
@@ -192,7 +196,7 @@ def laid(
         file, row = prompts.store.origins[group.index].tolist()
         branches = [_learnt(sample, config) for sample in group.samples]
         lengths += map(len, branches)
-        for run in _cut([ids for ids in branches if ids], micro_tokens - len(prompt)):
+        for run in cut([ids for ids in branches if ids], micro_tokens - len(prompt)):
             pieces.append(Segments(prompt, tuple((ids, [True] * len(ids)) for ids in run)))
             origins.append((file, row))
     return replace(Store.build(pieces, origins), files=prompts.store.files), lengths
@@ -205,7 +209,15 @@ def _learnt(sample: Sample, config: Online) -> list[int]:
     return [] if config.truncated == "mask" else sample.ids
 
 
-def _cut(branches: list[list[int]], room: int) -> list[list[list[int]]]:
+def sampled(groups: Sequence[Group], config: Online) -> torch.Tensor:
+    """Log-probabilities of all learnt tokens as the generator gave them, ``[learnt]``, in the order of
+    ``laid``.
+    """
+    samples = chain.from_iterable(group.samples for group in groups)
+    return torch.tensor([logp for one in samples for logp in one.logps[: len(_learnt(one, config))]])
+
+
+def cut(branches: list[list[int]], room: int) -> list[list[list[int]]]:
     """Runs of branches of at most ``room`` tokens; one branch at least."""
     runs: list[list[list[int]]] = []
     left = 0

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..data.cache import Store
+from ..data.images import ImageReader
 from ..data.prepare import Prepared
 from ..models import heads
 from ..recipe import plugs
@@ -36,8 +37,12 @@ def describe(recipe: Recipe, config: Any, tokenizer: Any, data: Prepared) -> Non
     """Writes into the model's ``config`` what its scores will mean, before the model is made."""
     if needs_scores(recipe):
         settled(recipe, data)
+        labels = data.labels or heads.REWARD
+        if isinstance(tokenizer, ImageReader):
+            heads.describe(config, labels)
+            return
         pad = heads.padding(tokenizer, _ends(data.train))
-        heads.describe(config, data.labels or heads.REWARD, pad, tokenizer.sep_token_id)
+        heads.describe(config, labels, pad, tokenizer.sep_token_id)
 
 
 def _ends(store: Store) -> set[int]:

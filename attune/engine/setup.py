@@ -29,7 +29,9 @@ from ..recipe.errors import RecipeError
 from ..recipe.messages import say
 from ..recipe.schema import Choice, Recipe
 from . import parts, scoring
+from .attach import begin
 from .events import Listener, RunEnded
+from .optimize import must_run_on
 from .reference import add_reference
 from .run import (
     RunFolder,
@@ -65,6 +67,8 @@ class Setup:
     bus_listeners: tuple[Listener, ...]
     notices: list[tuple[str, str]] = field(default_factory=list)
     started: str = ""
+    fresh: bool = False
+    """A run that stands in the folder is to be replaced."""
 
     @property
     def is_main(self) -> bool:
@@ -119,7 +123,7 @@ class Setup:
             "num_steps": self.num_steps,
             "learning_rate": self.learning_rate,
             "precision": self.precision,
-            "layout": "packed" if self.policy.packs else f"padded: {self.policy.reason}",
+            "layout": self.policy.layout,
             **({} if self.data.labels is None else {"labels": self.data.labels.as_dict()}),
             **self.numbers,
             **more,
@@ -136,6 +140,7 @@ def set_up(
 ) -> Setup | dict[str, Any]:
     """Prepares a run, or returns run.json of the finished run that stands in its place."""
     accelerator, device = start_processes()
+    must_run_on(device, recipe.train)
     is_main = accelerator is None or accelerator.is_main_process
     listeners = listeners if is_main else ()
     with contextlib.nullcontext() if accelerator is None else accelerator.main_process_first():
@@ -172,18 +177,16 @@ def set_up(
     rank = accelerator.process_index if accelerator else 0
     size = parts.micro_tokens(recipe, data.train)
     micro = Micro(size, rank, now_machine["processes"], padded=not policy.packs)
+    begin(recipe, policy, data.train, micro)
     notices += parts.choose_checkpointing(recipe, policy, micro, device)
     if recipe.train.compile:
         parts.compile_layers(policy)
     setup = Setup(
         recipe, folder, data, tokenizer, template, policy, objective, accelerator, device, precision,
         parts.peak_learning_rate(recipe, adapter, objective), num_steps, eval_steps, micro, model_digest,
-        listeners, notices, started=str((state or {}).get("started") or _now()),
+        listeners, notices, started=str((state or {}).get("started") or _now()), fresh=fresh,
     )  # fmt: skip
     add_reference(setup)
-    if is_main:
-        _open_folder(setup, fresh=fresh)
-    setup.wait_for_everyone()
     return setup
 
 
@@ -233,12 +236,18 @@ def _finished(
     return {**state, "path": str(folder.path)}
 
 
-def _open_folder(setup: Setup, *, fresh: bool) -> None:
-    """Writes what is known before the first step. Only now, when nothing can be asked wrongly any more, does
-    ``fresh`` forget the run that stood here.
+def open_folder(setup: Setup) -> None:
+    """Writes what is known before the first step. It is called when nothing can be asked wrongly any more:
+    only now does ``fresh`` forget the run that stood here, and what failed before leaves no run behind.
     """
+    if setup.is_main:
+        _write_folder(setup)
+    setup.wait_for_everyone()
+
+
+def _write_folder(setup: Setup) -> None:
     folder = setup.folder
-    if fresh:
+    if setup.fresh:
         folder.clear()
     durable.write_text(folder.path / "recipe.yaml", recipes.dump(setup.recipe))
     if setup.data.rejected:

@@ -27,7 +27,7 @@ from .conjugate import TrustRegion
 from .events import Bus, EvalEnd, Listener, Notice, RunEnded, RunStarted, Saved, StepEnd
 from .feed import Feed, Stored
 from .online import Sampled
-from .setup import Setup, set_up
+from .setup import Setup, open_folder, set_up
 from .trackers import trackers
 
 SAVE_EVERY_SECONDS = 120.0
@@ -104,6 +104,7 @@ class _Loop:
         self.settings = setup.recipe.train
         self.policy = setup.policy
         self.feed: Feed = Sampled(setup) if setup.objective.EXAMPLES == "prompt" else Stored(setup)
+        open_folder(setup)
         bounded = getattr(setup.objective, "TRUST_REGION", False)
         self.trust_region = TrustRegion(setup) if bounded else None
         rate_of = method_of(self.recipe).rate_of
@@ -334,7 +335,7 @@ class _Loop:
                 numbers["num_trained_parameters"],
                 numbers["num_parameters"],
                 setup.precision,
-                "packed" if self.policy.packs else f"padded: {self.policy.reason}",
+                self.policy.layout,
             )
         )
 

@@ -28,7 +28,7 @@ from ..models.load import Loaded, load_for_inference
 from ..recipe.errors import DataError, RunError
 from ..recipe.messages import say
 from ..recipe.schema import Generation, Source
-from .judges import FIRST, SECOND, TIE, Contest, Judge
+from .judges import FIRST, SECOND, TIE, ByReward, Contest, Judge
 from .runs import read_lines
 
 Choose = Callable[[Contest, int, int], float | None]
@@ -54,6 +54,8 @@ class Collected:
     """Prompts that were decided or put aside in earlier sessions."""
     aside: dict[str, int]
     """Prompts put aside now, by the reason."""
+    num_left: int = 0
+    """Prompts that still wait."""
 
 
 def collect(
@@ -73,15 +75,19 @@ def collect(
     ``by``: who decides; default: the judge's name, else the person's. ``generation.seed`` decides the answers
     and which of the two is shown first. ``limit``: at most so many prompts in this session.
 
-    Raises DataError for prompts that cannot be read, RunError where the file cannot be written.
+    Raises DataError for prompts that cannot be read, or have no right answer where the judge compares with
+    one; RunError where the file cannot be written.
     """
     place = Path(output)
+    asked = _questions([prompts] if isinstance(prompts, str) else list(prompts), system)
+    if isinstance(choose, ByReward):
+        choose.rewards.check_references([(one.origin, one.reference) for *_, one in asked])
     loaded = model if isinstance(model, Loaded) else load_for_inference(model)
     who = by or getattr(choose, "name", None) or getpass.getuser()
     settings = {"model": loaded.path, "by": who, "generation": generation.model_dump()}
-    asked = _questions([prompts] if isinstance(prompts, str) else list(prompts), system)
     done = {row.get("id") for path in (place, _aside(place)) for row in read_lines(path)}
-    waiting = [one for one in asked if one[0] not in done][:limit]
+    undecided = [one for one in asked if one[0] not in done]
+    waiting = undecided[:limit]
     aside: Counter[str] = Counter()
     num_new = 0
     try:
@@ -106,7 +112,8 @@ def collect(
                 on_progress(say("comparing answers", "比较回答"), number, len(waiting))
     except Enough:
         pass
-    return Collected(place, num_new, len(asked) - sum(one[0] not in done for one in asked), dict(aside))
+    num_before, num_left = len(asked) - len(undecided), len(undecided) - num_new - aside.total()
+    return Collected(place, num_new, num_before, dict(aside), num_left)
 
 
 def _decided(choose: Any, contest: Contest, number: int, total: int) -> tuple[float | None, str | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,8 +13,8 @@ from .metrics import Interval, bootstrap, paired_bootstrap
 
 RowScores = Mapping[str, float | None]
 """One model on one row: ``nll`` (nats, summed over the answer), ``num_tokens`` (learnt ones),
-``exact_match``, ``rouge_l``, ``length`` (generated tokens), ``cut`` (1.0 if max_new_tokens ended it).
-None: not scored.
+``exact_match``, ``rouge_l``, ``length`` (generated tokens), ``cut`` (1.0 if max_new_tokens ended it),
+``reward`` and ``reward/<part>``. None: not scored.
 """
 
 
@@ -48,10 +48,12 @@ METRICS = (
     Metric("pearson", "Pearson correlation | Pearson 相关", "higher", 3),
     Metric("spearman", "Spearman correlation | Spearman 相关", "higher", 3),
     Metric("win", "wins by the judge | 裁判判胜", "higher", 1, is_share=True),
+    Metric("reward", "reward | 奖励", "higher", 3),
     Metric("kl", "KL from the other (nats an answer) | 与对方的 KL（每个回答）", "neither", 2),
     Metric("likelier", "better answer likelier a token | 好回答概率更高", "higher", 1, is_share=True),
     Metric("pair_accuracy", "pairs in the right order | 排序正确的比例", "higher", 1, is_share=True),
     Metric("reward_margin", "reward margin | 奖励差", "neither", 3),
+    Metric("followed", "verdicts followed | 与好坏评判一致的比例", "higher", 1, is_share=True),
     Metric("pair_calibration", "calibration error of pairs | 配对校准误差", "lower", 3),
     Metric("longer_chosen", "longer answer is better | 较长回答更优的比例", "neither", 1, is_share=True),
     Metric(
@@ -59,12 +61,27 @@ METRICS = (
     ),
 )
 _OF_TOKENS = ("loss", "perplexity")
+PART = "reward/"
+"""Before the name of a part of the reward, in the names of scores."""
+
+
+def metrics_in(names: Iterable[str]) -> list[Metric]:
+    """The metrics of these names, in the order of ``METRICS``; the parts of a reward follow their sum."""
+    given = dict.fromkeys(names)
+    found = [metric for metric in METRICS if metric.name in given]
+    place = next((at for at, metric in enumerate(found, 1) if metric.name == "reward"), len(found))
+    found[place:place] = [
+        Metric(name, name.removeprefix(PART).replace(" | ", "|"), "higher", 3)
+        for name in given
+        if name.startswith(PART)
+    ]
+    return found
 
 
 def intervals(rows: Sequence[RowScores]) -> dict[str, Interval]:
     """Each metric's mean and 95% interval. A metric that no row has is left out."""
     found = {}
-    for metric in METRICS:
+    for metric in _metrics(rows):
         scored = [row for row in rows if _value(metric, row) is not None]
         if scored:
             values = [_value(metric, row) for row in scored]
@@ -79,7 +96,7 @@ def differences(a: Sequence[RowScores], b: Sequence[RowScores]) -> dict[str, Int
     nats a token are then nats of different things.
     """
     found = {}
-    for metric in METRICS:
+    for metric in _metrics([*a, *b]):
         pairs = [
             (x, y)
             for x, y in zip(a, b, strict=True)
@@ -96,6 +113,11 @@ def differences(a: Sequence[RowScores], b: Sequence[RowScores]) -> dict[str, Int
 def same_tokens(a: Sequence[RowScores], b: Sequence[RowScores]) -> bool:
     """Whether both models were scored on as many tokens in every row."""
     return all(x["num_tokens"] == y["num_tokens"] for x, y in zip(a, b, strict=True))
+
+
+def _metrics(rows: Sequence[RowScores]) -> list[Metric]:
+    """All that rows may have: a loss is made of two of their numbers."""
+    return metrics_in([*_OF_TOKENS, *dict.fromkeys(name for row in rows for name in row)])
 
 
 def _value(metric: Metric, row: RowScores) -> float | None:
@@ -140,19 +162,21 @@ def verdict(metric: Metric, gap: Mapping[str, float]) -> Literal["better", "wors
     return "better" if (gap["mean"] > 0) == (metric.better == "higher") else "worse"
 
 
-def table(evaluation: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Headers and rows for the console, of an evaluation as ``Evaluation.as_dict`` gives it. A difference
-    whose interval excludes zero ends in ``*``.
+def table(
+    evaluation: Mapping[str, Any], names: Collection[str] | None = None
+) -> tuple[list[str], list[list[str]]]:
+    """Headers and rows for the console, of an evaluation as ``Evaluation.as_dict`` gives it (``names``: of
+    these scores only). A difference whose interval excludes zero ends in ``*``.
     """
     models, gaps = evaluation["models"], evaluation["differences"]
     headers = [say("metric", "指标"), *(str(model["name"]) for model in models)]
     if gaps is not None:
         headers.append(say("difference", "差值"))
     rows = []
-    for metric in METRICS:
-        scores = [model["scores"].get(metric.name) for model in models]
-        if not any(scores):
+    for metric in metrics_in(name for model in models for name in model["scores"]):
+        if names is not None and metric.name not in names:
             continue
+        scores = [model["scores"].get(metric.name) for model in models]
         row = [pick(metric.label)]
         row += [f"{number(metric, s['mean'])} {span(metric, s)}" if s else "–" for s in scores]
         if gaps is not None:

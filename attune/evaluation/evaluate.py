@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
@@ -13,17 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from ..data.durable import write_json
-from ..data.examples import Message, inputs_of, texts
+from ..data.examples import Labelled, Message, inputs_of, texts
 from ..models.load import Loaded, load_config, load_for_inference, resolve_run
 from ..recipe import plugs
 from ..recipe.errors import RunError
+from ..recipe.load import generation_of
 from ..recipe.load import load as load_recipe
 from ..recipe.messages import say
 from ..recipe.schema import Generation, Model, Recipe
-from . import compare, preferences, scored
+from . import compare, earned, preferences, scored
 from .judges import Judge
 from .metrics import Interval
 from .questions import Question, Questions, held_out, read
+from .rewards import Rewards
 from .runs import is_run, read_record, read_scores
 from .score import Progress, Scored, score
 
@@ -63,9 +65,11 @@ class Evaluation:
         del known["path"]
         return known
 
-    def table(self) -> tuple[list[str], list[list[str]]]:
-        """Headers and rows for the console, in the person's language."""
-        return compare.table({"models": self.models, "differences": self.differences})
+    def table(self, names: Collection[str] | None = None) -> tuple[list[str], list[list[str]]]:
+        """Headers and rows for the console, in the person's language; of the scores in ``names`` only, where
+        some are given.
+        """
+        return compare.table({"models": self.models, "differences": self.differences}, names)
 
 
 def evaluate(
@@ -76,33 +80,34 @@ def evaluate(
     generation: Generation | None = None,
     limit: int | None = None,
     judge: Judge | None = None,
+    rewards: Sequence[str] = (),
     on_progress: Progress | None = None,
 ) -> Evaluation:
-    """Of a model that answers loss, perplexity, exact match, ROUGE-L, length and share of cut answers; of one
-    that gives scores accuracy, F1, AUC, calibration, correlation or the order of pairs (``scored.py``). Each
-    with a 95% interval.
+    """Of a model that answers loss, exact match, ROUGE-L, length and share of cut answers; of one that gives
+    scores what ``scored.py`` says, such as accuracy or the order of pairs. Each with a 95% interval.
 
     ``run``: a run folder, a model or adapter folder, or a hub id. ``data``: files (default: the rows that the
     run held out). ``against``: ``"base"``, or another run, folder or id, scored on the same rows.
     ``generation``: default as in the run's recipe, else greedy. ``limit``: a seeded sample of so many rows.
-    ``judge`` compares the two models' answers: win rate, and divergence (``preferences.py``).
+    ``judge`` compares the two models' answers: win rate, and divergence (``preferences.py``). ``rewards``:
+    what answers earn, as ``rewards.py`` spells it; default: what a run learnt from.
 
     The evaluation of a run is written to ``<run>/evals/`` and summarised in ``<run>/scores.json``.
     Raises AttuneError: DataError, ModelError or RunError.
     """
-    run, against = str(run), None if against is None else str(against)
-    started = time.monotonic()
+    run, against, started = str(run), None if against is None else str(against), time.monotonic()
     tell = on_progress or (lambda what, done, total: None)
     folder = Path(run) if is_run(Path(run)) else None
     recipe = _recipe(folder)
-    generation = generation or (recipe.generation if recipe else Generation())
-    system = recipe.data.system if recipe else None
+    generation = generation or generation_of(Path(run), (), as_trained=True)
     sources = held_out(run) if data is None else _paths(data)
-    kind = scored.kind_of(run)
-    questions = read(sources, kind or _kind(recipe), system, limit)
+    system, kind = recipe.data.system if recipe else None, scored.kind_of(run)
+    wanted = earned.asked(rewards, recipe, run, gives_scores=kind is not None)
+    questions = read(sources, kind or _kind(recipe), system, limit, is_rewarded=wanted is not None)
+    wanted, left_out = earned.applicable(wanted, questions.rows, named=bool(rewards))
     names = [_name(run)] if against is None else _distinct(run, against)
     if kind is None:
-        outcome = _of_answers(run, against, questions.rows, generation, judge, tell)
+        outcome = _of_answers(run, against, questions.rows, generation, judge, wanted, tell)
     else:
         outcome = _of_scores(kind, run, against, questions.rows, recipe, tell)
     result = Evaluation(
@@ -120,7 +125,7 @@ def evaluate(
         rows=[
             {**_row(question), **found} for question, found in zip(questions.rows, outcome.rows, strict=True)
         ],
-        notes=list(dict.fromkeys([*questions.notes, *outcome.notes])),
+        notes=list(dict.fromkeys([*questions.notes, *left_out, *outcome.notes])),
         figures=outcome.figures,
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         seconds=round(time.monotonic() - started, 1),
@@ -146,9 +151,13 @@ def _of_answers(
     rows: Sequence[Question],
     generation: Generation,
     judge: Judge | None,
+    rewards: Rewards | None,
     tell: Progress,
 ) -> _Outcome:
     found, paths = _scored(run, against, rows, generation, judge, tell)
+    if rewards is not None:
+        for one in found:
+            earned.add_rewards(one, rows, rewards)
     notes = [note for one in found for note in one.notes]
     gaps = None
     if against is not None:
@@ -239,6 +248,7 @@ def _scored(
         with loaded.model.disable_adapter() if loaded.base else nullcontext():
             base = preferences.ranked_logps(loaded, rows, tell) if loaded.base else None
         preferences.add_ranking(first, ranked, base)
+        preferences.add_verdicts(first, rows, ranked, base)
         return [first], [path]
     name = _name(against)
     if against == BASE:
@@ -252,6 +262,7 @@ def _scored(
         if judge is not None and compare.same_tokens(first.scores, second.scores):
             preferences.add_divergence(first, preferences.said_logps(loaded, first.said, tell))
     preferences.add_ranking(first, ranked, other)
+    preferences.add_verdicts(first, rows, ranked, other)
     preferences.add_ranking(second, other, None)
     if judge is not None:
         preferences.add_wins(first, second, rows, judge)
@@ -309,6 +320,8 @@ def _as_dicts(scores: dict[str, Interval]) -> dict[str, dict[str, float]]:
 
 def _row(question: Question) -> dict[str, Any]:
     given = inputs_of(question.example) or texts(question.example)
+    if isinstance(question.example, Labelled) and question.example.image is not None:
+        given = [question.example.image]
     return {
         "path": question.origin.path,
         "row": question.origin.row,

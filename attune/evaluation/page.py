@@ -149,6 +149,7 @@ td:last-child, th:last-child { padding-right: 0; }
 tr:last-child td { border-bottom: 0; }
 td.number { white-space: nowrap; }
 .answers { table-layout: fixed; } .answers th:first-child { width: 21%; }
+.sampled th:first-child { width: 56px; } .sampled th:last-child { width: 150px; }
 .scores td { vertical-align: middle; } .scores td:last-child { width: 190px; }
 .prose { white-space: pre-wrap; overflow-wrap: anywhere; max-height: 22em; overflow-y: auto; }
 .range { color: var(--soft); font-size: 13px; display: block; white-space: nowrap; }

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..data import durable
+from ..data.layout import Segments
 from ..data.unlabelled import Row, load
 from ..recipe.errors import DataError
 from ..recipe.messages import say
@@ -35,12 +37,9 @@ def predict(
                 path=output,
             )
         )
-    rows = load(data)
     model = Classifier(run)
-    asked = [row for row in rows if row.example is not None]
-    examples = [row.example for row in asked if row.example is not None]
-    names = [f"{row.origin.path}:{row.origin.row}" for row in asked]
-    found = iter(model.predict(examples, on_progress, names).tolist())
+    rows, pieces = _readable(model, load(data))
+    found = iter(model.predict_pieces(pieces, on_progress).tolist())
     unread = [row for row in rows if row.example is None]
     own = [PREDICTION, *_shares(model), *([ERROR] if unread else [])]
     columns = [name for name in dict.fromkeys(str(n) for row in rows for n in row.columns) if name not in own]
@@ -52,7 +51,27 @@ def predict(
         writer.writerow({**{str(name): value for name, value in row.columns.items()}, **said})
     place.parent.mkdir(parents=True, exist_ok=True)
     durable.write_text(place, text.getvalue())
-    return len(asked), unread
+    return len(pieces), unread
+
+
+def _readable(model: Classifier, rows: list[Row]) -> tuple[list[Row], list[Segments]]:
+    """The rows, with the reason at those that the model cannot read, and what it reads of the others.
+
+    Raises DataError where it can read none.
+    """
+    done = iter(model.encode([row.example for row in rows if row.example is not None]))
+    kept: list[Row] = []
+    pieces: list[Segments] = []
+    for row in rows:
+        encoded = None if row.example is None else next(done)
+        if encoded is not None and encoded.rejected is not None:
+            kept.append(replace(row, example=None, reason=encoded.rejected))
+        else:
+            kept.append(row)
+            pieces += [] if encoded is None else encoded.segments
+    if not pieces:
+        raise DataError([f"{row.origin.path}:{row.origin.row}: {row.reason}" for row in kept[:5]])
+    return kept, pieces
 
 
 def _shares(model: Classifier) -> list[str]:

@@ -6,6 +6,7 @@ policy
                itself is (Rafailov et al., arXiv 2305.18290, equation 5, in units of beta); p_ref is the
                other model, else the base of an adapter
 reward_margin  by how much, in nats
+followed       an answer that was called good has r(y) > 0, one that was called bad r(y) < 0
 win            a judge takes this model's answer (a tie is half a win)
 kl             log p(y) - log p_other(y) of the model's own answers, in nats an answer: the divergence
 from the
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 
 from ..data.encode import Encoder
 from ..data.encode import Policy as Encoding
-from ..data.examples import Messages, Preference
+from ..data.examples import Messages, Preference, Verdict
 from ..data.layout import Segments, lay
 from ..data.pack import packs
 from ..inference.decode import window
@@ -54,13 +55,13 @@ Logps = list[AnswerLogps | None]
 
 
 def ranked_logps(loaded: Loaded, questions: Sequence[Question], on_progress: Progress) -> Logps:
-    """Of the answers that people have ranked."""
+    """Of the answers that people have ranked, or called good or bad."""
     limit = window(loaded.model) or UNBOUNDED
     encoder = Encoder(loaded.tokenizer, loaded.template, Encoding(max_length=limit))
     pieces = [
         (row, piece)
         for row, question in enumerate(questions)
-        if isinstance(question.example, Preference)
+        if isinstance(question.example, Preference | Verdict)
         for piece in encoder.encode(question.example).segments
     ]
     return _logps(loaded, pieces, len(questions), on_progress)
@@ -110,6 +111,14 @@ def add_ranking(scored: Scored, mine: Logps, reference: Logps | None) -> None:
     columns = pairwise.of_examples(rewards, [one.lengths for _, one, _ in both]).columns()
     names = ("pair_accuracy", "reward_margin")
     _put(scored, [at for at, *_ in both], **{name: columns[name] for name in names})
+
+
+def add_verdicts(scored: Scored, questions: Sequence[Question], mine: Logps, reference: Logps | None) -> None:
+    """Adds ``followed`` to the rows that people have called good or bad, where there is a reference."""
+    for row, question, one, other in zip(scored.scores, questions, mine, reference or [], strict=False):
+        if isinstance(question.example, Verdict) and one is not None and other is not None:
+            side = 1 if question.example.is_good else -1
+            row["followed"] = float((np.sign(side * (one.sums[0] - other.sums[0])) + 1) / 2)
 
 
 def add_divergence(scored: Scored, other: Logps) -> None:

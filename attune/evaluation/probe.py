@@ -8,6 +8,7 @@ arXiv 1610.01644.)
 
 from __future__ import annotations
 
+import functools
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,11 +22,14 @@ from ..data.cache import Store
 from ..data.encode import Policy as Encoding
 from ..data.labels import Labels, Task
 from ..data.prepare import Prepared, prepare
-from ..models import heads
-from ..models.features import POOLINGS, Pooling, features
+from ..models import heads, virtual
+from ..models.features import features
 from ..models.fingerprint import fingerprint
-from ..models.load import load_config, load_tokenizer, load_weights, resolve_run
-from ..models.policy import Policy
+from ..models.folders import is_adapter
+from ..models.images import policy_of
+from ..models.inputs import load_input
+from ..models.load import Opened, load_any, load_config, load_weights, resolve_run
+from ..models.policy import Policy, Pooling
 from ..recipe.errors import DataError, RecipeError
 from ..recipe.messages import pick, say
 from ..recipe.plugs import unknown
@@ -116,39 +120,40 @@ def probe(
     data: Data,
     *,
     layers: str = "last",
-    pooling: str = "last,mean",
+    pooling: str | None = None,
     folds: int = 5,
     task: Task | Literal["auto"] = "auto",
     seed: int = 0,
     on_progress: Progress | None = None,
 ) -> Probe:
-    """``layers``: ``last``, ``all``, or numbers with commas (0 is the embeddings, -1 the last). ``pooling``:
-    of ``last``, ``mean`` and ``cls``, with commas. ``data``: training rows, and the held-out ones (a share or
-    files).
+    """``model``: a model, adapter or run folder or a hub id; an adapter stays beside its base and is not
+    merged. ``layers``: ``last``, ``all``, or numbers with commas (0 is the embeddings, -1 the last).
+    ``pooling``: of ``last``, ``mean`` and ``cls``, with commas; default: the first two that the model has.
+    ``data``: training rows, and the held-out ones (a share or files).
 
     Raises RecipeError for layers and poolings that there are not, DataError for too few rows.
     """
     begun = time.monotonic()
     tell = on_progress or (lambda what, done, total: None)
-    poolings = _poolings(pooling)
     asked = Model(path=resolve_run(str(model)))
-    config, tokenizer = load_config(asked), load_tokenizer(asked)
-    encoding = _encoding(data, config, task)
-    prepared = prepare(data, "labelled", tokenizer, None, encoding, seed, tell)
+    adapted = load_any(asked.path, dtype=torch.float32) if is_adapter(asked.path) else None
+    config = load_config(asked) if adapted is None else adapted.model.config
+    reader = load_input(asked, config) if adapted is None else adapted.tokenizer
+    taken = 0 if adapted is None else virtual.count(adapted.model)
+    prepared = prepare(data, "labelled", reader, None, _encoding(data, config, task, taken), seed, tell)
     train, held, labels = prepared.train, prepared.held_out, prepared.labels
     assert labels is not None
     _must_be_enough(prepared)
-    chosen = _layers(layers, config.get_text_config().num_hidden_layers)
-    policy = _policy(asked, config, tokenizer, labels)
-    reading = say("reading the inputs", "计算特征")
+    policy = _policy(asked, config, reader, labels, adapted)
+    chosen, poolings = _layers(layers, policy.num_layers), _poolings(pooling, policy)
     place = cache.folder(data.cache_dir) / "features" / fingerprint(asked, config)
+    told = functools.partial(tell, say("reading the inputs", "计算特征"))
     x_train, x_held = (
-        features(policy, store, chosen, poolings, MICRO_TOKENS, place, lambda *n: tell(reading, *n))
-        for store in (train, held)
+        features(policy, store, chosen, poolings, MICRO_TOKENS, place, told) for store in (train, held)
     )
     wanted = _wanted(held, labels)
     tried = [
-        _tried(x_train[:, at, by], x_held[:, at, by], train, wanted, labels, (layer, how), folds, seed)
+        _tried(x_train[at][:, by], x_held[at][:, by], train, wanted, labels, (layer, how), folds, seed)
         for at, layer in enumerate(chosen)
         for by, how in enumerate(poolings)
     ]
@@ -164,16 +169,16 @@ def probe(
         best=best,
         scores=classification.intervals(labels.task, predicted, wanted),
         baseline=_baseline(labels, np.asarray(train.values), wanted),
-        layout="packed" if policy.packs else f"padded: {policy.reason}",
+        layout=policy.layout,
         notices=prepared.notices,
         seconds=round(time.monotonic() - begun, 1),
         figures=classification.figures(labels.task, labels.names, predicted, wanted),
     )
 
 
-def _encoding(data: Data, config: Any, task: Any) -> Encoding:
-    """As classification has it: within the model's window."""
-    window = getattr(config.get_text_config(), "max_position_embeddings", None) or LONGEST
+def _encoding(data: Data, config: Any, task: Any, taken: int) -> Encoding:
+    """As classification has it: within the model's window, of which virtual tokens have ``taken`` some."""
+    window = (getattr(config.get_text_config(), "max_position_embeddings", None) or LONGEST) - taken
     return Encoding(max_length=data.max_length or min(window, LONGEST), overlong=data.overlong, task=task)
 
 
@@ -196,12 +201,15 @@ def _tried(
     return Setting(*what, fitted.strength, fitted.cv_loss, score), predicted
 
 
-def _policy(asked: Model, config: Any, tokenizer: Any, labels: Labels) -> Policy:
-    """The trunk, under a head that is not used: the policy finds out whether it packs."""
-    heads.describe(config, labels, tokenizer.pad_token_id, tokenizer.sep_token_id)
+def _policy(asked: Model, config: Any, reader: Any, labels: Labels, adapted: Opened | None) -> Policy:
+    """The trunk with its adapter, or else under a head that is not used."""
+    if adapted is not None:
+        return policy_of(adapted.model, reader).eval()
+    pad, sep = (getattr(reader, name, None) for name in ("pad_token_id", "sep_token_id"))
+    heads.describe(config, labels, pad, sep)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = load_weights(asked, config, torch.float32, device, scores=True)
-    return Policy(model.eval().requires_grad_(False)).eval()
+    return policy_of(model.eval().requires_grad_(False), reader).eval()
 
 
 def _wanted(store: Store, labels: Labels) -> Any:
@@ -224,13 +232,14 @@ def _baseline(labels: Labels, values: Any, wanted: Any) -> dict[str, float]:
     return {name: value for name, value in known.items() if np.isfinite(value)}
 
 
-def _poolings(asked: str) -> tuple[Pooling, ...]:
-    names = [name.strip() for name in asked.split(",") if name.strip()]
-    wrong = [name for name in names if name not in POOLINGS]
+def _poolings(asked: str | None, policy: Policy) -> tuple[Pooling, ...]:
+    known = policy.poolings
+    names = [name.strip() for name in (asked or ",".join(known[:2])).split(",") if name.strip()]
+    wrong = [name for name in names if name not in known]
     if wrong or not names:
         what = say("pooling: no such name", "pooling：没有这个名称")
-        raise RecipeError([unknown(what, name, list(POOLINGS)) for name in wrong or [asked]])
-    return tuple(how for how in POOLINGS if how in names)
+        raise RecipeError([unknown(what, name, list(known)) for name in wrong or [asked or ""]])
+    return tuple(how for how in known if how in names)
 
 
 def _layers(asked: str, num: int) -> list[int]:

@@ -59,9 +59,12 @@ def read(
     kind: str,
     system: str | None = None,
     limit: int | None = None,
+    *,
+    is_rewarded: bool = False,
 ) -> Questions:
     """Reads ``sources`` as rows of ``kind``; preferences, verdicts and prompts are taken where a model that
-    answers is asked. ``system`` is given to conversations that have none. ``limit`` takes a seeded sample of
+    answers is asked. ``is_rewarded``: conversations are read as prompts, with the other columns that a reward
+    may look at. ``system`` is given to conversations that have none. ``limit`` takes a seeded sample of
     so many rows, in their order. Raises DataError where no row is left.
     """
     if limit is not None and limit < 1:
@@ -74,7 +77,8 @@ def read(
         )
     paths = [sources] if isinstance(sources, str) else list(sources)
     files = [Source(path=path) for path in paths]
-    loaded = load(files, _kind_here(files, kind))
+    found = _kind_here(files, kind)
+    loaded = load(files, "prompt" if is_rewarded and found == "conversation" else found)
     rejected = [
         {"path": one.origin.path, "row": one.origin.row, "reason": one.reason, "value": one.value}
         for one in loaded.rejected

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ..data.durable import write_text
+from ..recipe import plugs
 from ..recipe.messages import language, pick, say
-from . import compare, results, runs
-from .curves import Series, line_chart, smoothed
+from . import compare, course, results, runs
 from .page import Cell, cards, code, escape, facts, fold, page, section, table
 
 _SHOWN_REJECTED = 200
@@ -34,15 +34,17 @@ def write(
     models. ``extra``: further facts, name to value. ``command``: what reproduces the run.
     """
     record, events = runs.read_record(run), runs.read_events(run)
+    steps, evals = runs.by_step(events, "step_end"), runs.by_step(events, "eval_end")
     name = str(record.get("name") or run.name)
     body = "".join(
         (
             _header(name, record),
-            _figures(record, evaluations),
+            _figures(record, evaluations, steps, evals),
             _warnings(record.get("warnings") or []),
             results.scores(evaluations),
             results.answers(samples or results.compared(evaluations)),
-            _curves(events),
+            results.sampled(runs.read_lines(run / "samples.jsonl")),
+            course.course(steps, evals),
             _trained(record, extra or {}),
             _data(run, record),
             _reproduce(run, record, command),
@@ -62,14 +64,7 @@ def _version(record: Entries) -> str:
 
 
 def _header(name: str, record: Entries) -> str:
-    objectives = {
-        "sft": say("Supervised fine-tuning", "监督微调"),
-        "pretrain": say("Pretraining", "预训练"),
-        "classify": say("Classification", "分类"),
-        "reward": say("Reward model", "奖励模型"),
-    }
-    objective = record.get("objective")
-    kind = objectives.get(str(objective), str(objective or ""))
+    kind = _objective(str(record.get("objective") or ""))
     state = say("finished", "已完成") if record.get("state") == "finished" else say("not finished", "未完成")
     adapter = record.get("adapter")
     parts = [
@@ -84,6 +79,13 @@ def _header(name: str, record: Entries) -> str:
         f'<header><p class="eyebrow">attune · {escape(kind)}</p><h1>{escape(name)}</h1>'
         f'<p class="lead">{escape(lead)}</p></header>'
     )
+
+
+def _objective(name: str) -> str:
+    """As the objective's own options call it."""
+    if name not in plugs.names("objectives"):
+        return name
+    return pick(plugs.find("objectives", name).Config.__doc__ or name).rstrip(".。")
 
 
 def _counted(count: object, noun: str) -> str | None:
@@ -109,13 +111,16 @@ def _duration(seconds: object) -> str | None:
     )
 
 
-def _figures(record: Entries, evaluations: Sequence[Entries]) -> str:
-    """The numbers that are read first."""
-    entries: list[tuple[str, str, str]] = []
+def _figures(
+    record: Entries, evaluations: Sequence[Entries], steps: Sequence[Entries], evals: Sequence[Entries]
+) -> str:
+    """The numbers that are read first: what the objective measures, then its loss."""
     held_out = record.get("held_out_loss")
-    if isinstance(held_out, int | float):
+    entries = course.leading(evals, held_out)
+    if isinstance(held_out, int | float) and not course.is_rewarded(evals):
+        likely = course.is_likelihood(steps, evals)
         remark = say("perplexity {p:.3g}", "困惑度 {p:.3g}", p=math.exp(min(held_out, 700)))
-        entries.append((say("held-out loss", "留出损失"), f"{held_out:.3f}", remark))
+        entries.append((say("held-out loss", "留出损失"), f"{held_out:.3f}", remark if likely else ""))
     if isinstance(record.get("final_loss"), int | float):
         remark = say("at the end", "训练结束时")
         entries.append((say("training loss", "训练损失"), f"{record['final_loss']:.3f}", remark))
@@ -150,48 +155,6 @@ def _warnings(warnings: Sequence[str]) -> str:
         return ""
     items = "".join(f"<li>{escape(warning)}</li>" for warning in warnings)
     return f'<div class="warnings"><strong>{say("Warnings", "警告")}</strong><ul>{items}</ul></div>'
-
-
-def _curves(events: list[dict[str, Any]]) -> str:
-    steps, evals = runs.by_step(events, "step_end"), runs.by_step(events, "eval_end")
-    step = say("step", "步")
-    losses = _points(steps, "loss")
-    loss = line_chart(
-        [
-            Series(say("each step", "每步"), losses, "faint"),
-            Series(say("smoothed", "平滑"), smoothed(losses)),
-            Series(say("held-out", "留出集"), _points(evals, "loss"), "base", dots=True),
-        ],
-        x_label=step,
-        y_label=say("loss (nats a token)", "损失（每 token）"),
-    )
-    rate = line_chart(
-        [Series("", _points(steps, "learning_rate"))],
-        x_label=step,
-        y_label=say("learning rate", "学习率"),
-        from_zero=True,
-        width=460,
-    )
-    speed = line_chart(
-        [Series("", _points(steps, "tokens_per_second"))],
-        x_label=step,
-        y_label=say("tokens a second", "每秒 token"),
-        from_zero=True,
-        width=460,
-    )
-    return section(
-        say("How it went", "训练过程"),
-        loss,
-        f'<div class="pair">{rate}{speed}</div>' if rate or speed else "",
-    )
-
-
-def _points(events: Sequence[Entries], key: str) -> list[tuple[float, float]]:
-    return [
-        (float(event["step"]), float(event[key]))
-        for event in events
-        if isinstance(event.get(key), int | float) and math.isfinite(event[key])
-    ]
 
 
 def _trained(record: Entries, extra: Mapping[str, str]) -> str:

@@ -27,7 +27,8 @@ def _evaluation(evaluation: Entries) -> str:
     if len(models) > 1:
         headers.append(say("difference", "差值"))
     headers.append("")
-    rows = [_score_row(metric, evaluation) for metric in compare.METRICS if _scored(metric, models)]
+    names = (name for model in models for name in model["scores"])
+    rows = [_score_row(metric, evaluation) for metric in compare.metrics_in(names)]
     title = say("{data}: {n} rows", "{data}：{n} 行", data=evaluation["data"], n=evaluation["num_rows"])
     notes = [
         say(
@@ -44,10 +45,6 @@ def _evaluation(evaluation: Entries) -> str:
     remarks = "".join(f'<p class="note">{escape(note)}</p>' for note in notes)
     pictures = figures.of(evaluation.get("figures") or {})
     return f"<h3>{escape(title)}</h3>{table(headers, rows, 'scores')}{remarks}{pictures}"
-
-
-def _scored(metric: compare.Metric, models: Sequence[Entries]) -> bool:
-    return any(metric.name in model["scores"] for model in models)
 
 
 def _score_row(metric: compare.Metric, evaluation: Entries) -> list[Cell]:
@@ -109,6 +106,38 @@ def answers(samples: Sequence[Entries]) -> str:
         fold(more, table(headers, folded, "answers")),
         f'<p class="note">{escape(note)}</p>' if left_out else "",
     )
+
+
+def sampled(samples: Sequence[Entries]) -> str:
+    """Answers that the policy gave and learnt from: those of the last look, earlier ones folded."""
+    latest = max((sample["step"] for sample in samples), default=0)
+    shown = [_sampled_row(one) for one in samples if one["step"] == latest]
+    before = [one for one in samples if one["step"] != latest]
+    headers = [
+        say("step", "步"),
+        say("question", "问题"),
+        say("sampled answer", "采样回答"),
+        say("reward", "奖励"),
+    ]
+    left_out = len(before) - _SHOWN_FOLDED
+    note = say("{n} further ones are in samples.jsonl.", "其余 {n} 条见 samples.jsonl。", n=left_out)
+    return section(
+        say("Answers that were learnt from", "学习所用的采样回答"),
+        table(headers, shown, "answers sampled"),
+        fold(
+            say("At earlier steps", "更早的步"),
+            table(headers, [_sampled_row(one) for one in before[:_SHOWN_FOLDED]], "answers sampled"),
+        ),
+        f'<p class="note">{escape(note)}</p>' if left_out > 0 else "",
+    )
+
+
+def _sampled_row(sample: Entries) -> list[Cell]:
+    parts = sample.get("scores") or {}
+    each = ", ".join(f"{name} {value:.3g}" for name, value in parts.items()) if len(parts) > 1 else ""
+    cut = "" if sample.get("finished", True) else f' <span class="range">{say("cut off", "被截断")}</span>'
+    earned = f'{sample["reward"]:.3g} <span class="range">{escape(each)}</span>{cut}'
+    return [sample["step"], prose(str(sample["prompt"])), prose(str(sample["answer"])), Markup(earned)]
 
 
 def _answer_row(sample: Entries, has_before: bool, has_reference: bool) -> list[Cell]:

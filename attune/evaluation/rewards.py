@@ -186,7 +186,10 @@ def _reward(spec: str, open_folder: OpenFolder | None) -> Reward:
         return Reward(name, weight, open_folder(name))
     kind = name.partition(":")[0]
     if kind not in NAMES:
-        what = say("no such reward (nor a file FILE.py:FUNCTION)", "没有这个奖励（也不是 文件.py:函数）")
+        what = say(
+            "no such reward (nor a file FILE.py:FUNCTION, nor a folder)",
+            "没有这个奖励（也不是 文件.py:函数 或目录）",
+        )
         raise RecipeError(unknown(what, kind, list(NAMES)))
     found = verifier(name)
     return Reward(name, weight, _Each(found), found.needs_reference)

@@ -13,6 +13,7 @@ from ..data.examples import Conversation, Example, Preference, Prompt, Verdict
 from ..data.layout import Segments, lay
 from ..data.pack import packs
 from ..inference.decode import generate, window
+from ..inference.generate import text_of
 from ..models.load import Loaded
 from ..models.policy import Policy
 from ..recipe.messages import say
@@ -29,10 +30,13 @@ UNBOUNDED = 2**31
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """An answer's tokens behind its prompt's, and its log-probability (nats) under the model that gave it."""
+    """An answer's tokens behind its prompt's, its log-probability (nats) under the model that gave it, and
+    its text, white space included.
+    """
 
     piece: Segments
     logp: float
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +73,13 @@ def score(
         on_progress=lambda done, total: on_progress(what, done, total),
     )
     for place, prompt, (sample,) in zip(asked, prompts, samples, strict=True):
-        answer = loaded.tokenizer.decode(sample.ids, skip_special_tokens=True).strip()
+        text = text_of(loaded, sample.ids)
+        answer = text.strip()
         reference = questions[place].reference
         answers[place] = answer
         ids = sample.ids if sample.stop is None else [*sample.ids, sample.stop]
         if ids:
-            said[place] = Said(Segments(prompt, ((ids, [True] * len(ids)),)), sum(sample.logps))
+            said[place] = Said(Segments(prompt, ((ids, [True] * len(ids)),)), sum(sample.logps), text)
         scores[place] |= {"length": float(len(sample.ids)), "cut": float(not sample.finished)}
         if reference is not None:
             scores[place] |= {

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..data.encode import Encoder, Overlong
+from ..data.encode import Encoded, Encoder, Overlong
 from ..data.encode import Policy as Encoding
 from ..data.examples import Example, Labelled, Message, Messages, Preference
 from ..data.layout import Segments, lay
@@ -20,8 +20,8 @@ from ..data.pack import packs
 from ..data.template import ChatTemplate
 from ..inference.decode import window
 from ..models import heads
+from ..models.images import policy_of
 from ..models.load import load_for_scoring
-from ..models.policy import Policy
 from ..recipe.errors import DataError, ModelError
 from ..recipe.messages import say
 from .rewards import Answer
@@ -53,7 +53,7 @@ class Scorer:
         model, self.tokenizer = load_for_scoring(path, device)
         self.path = path
         self.labels = heads.labels_of(model.config)
-        self.policy = Policy(model).eval()
+        self.policy = policy_of(model, self.tokenizer).eval()
         limit = min(max_length or self.LONGEST, window(model) or self.LONGEST)
         # A row that is asked must be answered: what training would drop is cut here.
         kept: Overlong = "cut_answer" if overlong == "cut_answer" else "keep_prompt_end"
@@ -101,8 +101,18 @@ class Classifier(Scorer):
         places: Sequence[str] | None = None,
     ) -> Tensor:
         """Probabilities ``[n, k]`` (of several classes each by itself), or numbers ``[n, 1]``; float32."""
-        encoder = Encoder(self.tokenizer, None, self.encoding)
-        pieces = self._encoded(encoder, examples, places)
+        return self.predict_pieces(self._encoded(self._encoder, examples, places), on_progress)
+
+    def encode(self, examples: Sequence[Labelled]) -> list[Encoded]:
+        """What the model reads of each, or why it cannot read it."""
+        return [self._encoder.encode(example) for example in examples]
+
+    @property
+    def _encoder(self) -> Encoder:
+        return Encoder(self.tokenizer, None, self.encoding)
+
+    def predict_pieces(self, pieces: Sequence[Segments], on_progress: Progress | None = None) -> Tensor:
+        """As ``predict``, of what ``encode`` gave."""
         scores = self.scores_of(pieces, on_progress)
         if self.labels.task == "classes":
             return scores.softmax(1)

@@ -31,6 +31,7 @@ from .mode import generating, has_virtual_tokens, inner
 from .sampling import Sample, choose, logps_of, seen_tokens, uniforms
 
 _MOST_ROWS = 64
+_BATCH_TOKENS = 16384
 _READ_TOKENS = 4096
 """Tokens of prompts, padding included, that one forward reads at most (a longer prompt is read alone)."""
 
@@ -58,7 +59,7 @@ def generate(
     *,
     num_samples: int = 1,
     places: Sequence[int] | None = None,
-    batch_tokens: int = 16384,
+    batch_tokens: int = _BATCH_TOKENS,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[list[Sample]]:
     """``num_samples`` answers to each prompt, in the order of the prompts.
@@ -80,6 +81,11 @@ def generate(
         return _Decoder(
             inner(model), prompts, generation, stop_ids, num_samples, places, batch_tokens, on_progress
         ).run()
+
+
+def num_rows(num_answers: int, longest: int, batch_tokens: int = _BATCH_TOKENS) -> int:
+    """Answers that are continued together, the ``longest`` of so many tokens with its prompt."""
+    return min(_MOST_ROWS, num_answers, max(1, batch_tokens // longest))
 
 
 def window(model: nn.Module) -> int | None:
@@ -175,7 +181,7 @@ class _Decoder:
             for prompt in prompts
         ]
         longest = max(len(prompt) + limit for prompt, limit in zip(prompts, self.limits, strict=True))
-        self.num_slots = min(_MOST_ROWS, len(prompts) * num_samples, max(1, batch_tokens // longest))
+        self.num_slots = num_rows(len(prompts) * num_samples, longest, batch_tokens)
         self.waiting = sorted(range(len(prompts)), key=lambda prompt: len(prompts[prompt]))
         """Prompts not yet read, the longest last (taken first, so that later ones fit into its columns)."""
         self.answers: list[list[Sample | None]] = [[None] * num_samples for _ in prompts]

@@ -14,12 +14,17 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from ..models import adapted, virtual
+from . import attention
 
 
 @contextmanager
 def standard_attention(model: PreTrainedModel) -> Iterator[None]:
-    """Runs ``model`` with ``sdpa`` where it can (not with soft-capping or sinks), else with ``eager``."""
-    wanted = "sdpa" if model._supports_sdpa else "eager"
+    """Runs ``model`` with ``sdpa`` where it can (not with soft-capping or sinks; on a CPU in our form), else
+    with ``eager``.
+    """
+    attention.register()
+    sdpa = attention.NAME if model.device.type == "cpu" else "sdpa"
+    wanted = sdpa if model._supports_sdpa else "eager"
     before = model.config._attn_implementation
     if before == wanted:
         yield

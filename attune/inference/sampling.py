@@ -28,7 +28,9 @@ class Sample:
     finished: bool
     """Whether the model stopped by itself; else ``max_new_tokens`` or the model's window cut it."""
     logps: list[float]
-    """log p of each token under the model itself (no temperature or penalty); the stop token's at the end."""
+    """log p of each token under the model itself (no temperature or penalty); the stop token's at the end.
+    Of a generator that is not exact: at the temperature it drew with (``backends/_generator.py``).
+    """
     stop: int | None = None
     """The stop token that it chose, where it finished."""
 

@@ -155,6 +155,15 @@ def is_adapter(model: Any) -> bool:
     return isinstance(model, Adapted | PeftModel)
 
 
+def carries_adapter(model: Any) -> bool:
+    """True where an adapter is on ``model`` or in its layers, whoever put it there: transformers does so by
+    itself for an adapter's hub id.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    return is_adapter(model) or any(isinstance(layer, BaseTunerLayer) for layer in model.modules())
+
+
 def inner(model: Any) -> Any:
     """The transformers model itself; what an adapter adds stands inside it."""
     return model.get_base_model() if is_adapter(model) else model

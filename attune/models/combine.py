@@ -21,7 +21,7 @@ import torch
 from ..recipe.errors import ModelError
 from ..recipe.messages import join, say
 from .folders import base_of
-from .load import Loaded, load_for_inference, resolve_run
+from .load import Opened, load_any, resolve_run
 
 How = Literal["linear", "ties", "dare", "dare_ties"]
 HOW: tuple[How, ...] = ("linear", "ties", "dare", "dare_ties")
@@ -38,13 +38,13 @@ def load(
     dtype: torch.dtype,
     *,
     dequantized: bool = False,
-) -> Loaded:
+) -> Opened:
     """The base of the first run with the combination of all runs' adapters (equal weights by default,
     adding up to 1).
 
     Raises ModelError where they cannot be combined: other bases, other methods, or what PEFT refuses.
     """
-    loaded = load_for_inference(runs[0], dtype=dtype, dequantized=dequantized)
+    loaded = load_any(runs[0], dtype=dtype, dequantized=dequantized)
     if len(runs) == 1:
         return loaded
     weights = [1 / len(runs)] * len(runs) if weights is None else list(weights)

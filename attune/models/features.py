@@ -1,13 +1,13 @@
 """One vector an input from a frozen model: a layer's hidden states, taken at a token or averaged over all.
 
-Legend: ``n`` inputs, ``l`` layers, ``p`` poolings, ``d`` hidden size. Layer 0 is the embeddings.
+Legend: ``n`` inputs, ``p`` poolings, ``d`` hidden size, which the stages of a model of images do not share.
+Layer 0 is the embeddings.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -17,10 +17,7 @@ from torch import Tensor
 from ..data import cache, pack
 from ..data.cache import Store
 from ..data.layout import Batch
-from .policy import Policy
-
-Pooling = Literal["last", "mean", "cls"]
-POOLINGS: tuple[Pooling, ...] = ("last", "mean", "cls")
+from .policy import Policy, Pooling
 
 _AT_ONCE = 512
 """Inputs that are packed together."""
@@ -34,9 +31,9 @@ def features(
     micro_tokens: int,
     place: Path,
     on_progress: Callable[[int, int], None],
-) -> NDArray[np.float32]:
-    """``[n, l, p, d]`` of the inputs in ``store``, each computed once and kept at ``place`` (a folder) under
-    the hash of its content: the model is asked only for what is not there.
+) -> list[NDArray[np.float32]]:
+    """For each of ``layers`` ``[n, p, d]`` of the inputs in ``store``, each computed once and kept at
+    ``place`` (a folder) under the hash of its content: the model is asked only for what is not there.
 
     ``place`` must differ from model to model. Nothing is said of labels: they are not read.
     """
@@ -50,31 +47,37 @@ def features(
         lengths = [int(store.lengths[index]) for index in part]
         for row in pack.packs(part, lengths, micro_tokens, padded=not policy.packs):
             batch = pack.batch(store, row)
-            found = pooled(policy, batch, layers, pooling).cpu().numpy()
-            for index, vector in zip(row, found, strict=True):
-                _write(place / names[index], vector)
+            found = [layer.cpu().numpy() for layer in pooled(policy, batch, layers, pooling)]
+            for number, index in enumerate(row):
+                _write(place / names[index], [layer[number] for layer in found])
             done += len(row)
             on_progress(done, len(missing))
-    return np.stack([np.load(place / name, allow_pickle=False) for name in names])
+    known = [_read(place / name) for name in names]
+    return [np.stack(layer) for layer in zip(*known, strict=True)]
 
 
 def _name(store: Store, index: int, layers: Sequence[int], pooling: Sequence[Pooling]) -> str:
     ids = store[index].prompt
-    return cache.key(ids=list(ids), layers=list(layers), pooling=list(pooling)) + ".npy"
+    return cache.key(ids=list(ids), layers=list(layers), pooling=list(pooling)) + ".npz"
 
 
-def _write(path: Path, vector: NDArray[np.float32]) -> None:
+def _write(path: Path, layers: Sequence[NDArray[np.float32]]) -> None:
     """Whole or not at all, also where two processes write the same."""
-    draft = path.with_suffix(f".{id(vector)}.draft")
+    draft = path.with_suffix(f".{id(layers)}.draft")
     with draft.open("wb") as file:
-        np.save(file, vector, allow_pickle=False)
+        np.savez(file, *layers)
     draft.replace(path)
 
 
+def _read(path: Path) -> list[NDArray[np.float32]]:
+    with np.load(path, allow_pickle=False) as kept:
+        return [kept[name] for name in kept.files]
+
+
 @torch.inference_mode()
-def pooled(policy: Policy, batch: Batch, layers: Sequence[int], pooling: Sequence[Pooling]) -> Tensor:
-    """``[n, l, p, d]``, float32, of a pack: ``last`` and ``cls`` are the states of its last and first token,
-    ``mean`` the average over all.
+def pooled(policy: Policy, batch: Batch, layers: Sequence[int], pooling: Sequence[Pooling]) -> list[Tensor]:
+    """For each layer ``[n, p, d]``, float32, of a pack: ``last`` and ``cls`` are the states of its last and
+    first token, ``mean`` the average over all.
     """
     states = policy.token_states(batch)
     lengths = torch.tensor(batch.layout.lengths, device=states[0].device)
@@ -84,9 +87,11 @@ def pooled(policy: Policy, batch: Batch, layers: Sequence[int], pooling: Sequenc
 
     def of(layer: Tensor, how: Pooling) -> Tensor:
         layer = layer.float()
+        if layer.ndim == 3:  # images: each has as many places as any other
+            return layer.mean(1) if how == "mean" else layer[:, 0]
         if how == "mean":
             sums = layer.new_zeros(len(lengths), layer.shape[1]).index_add_(0, example, layer)
             return sums / lengths[:, None]
         return layer[ends if how == "last" else starts]
 
-    return torch.stack([torch.stack([of(states[at], how) for how in pooling], 1) for at in layers], 1)
+    return [torch.stack([of(states[at], how) for how in pooling], 1) for at in layers]

@@ -16,6 +16,11 @@ def is_config_file(path: str) -> bool:
     return path.endswith(".json")
 
 
+def is_adapter(path: str) -> bool:
+    """True for a folder that holds an adapter."""
+    return (Path(path) / "adapter_config.json").is_file()
+
+
 def base_of(adapter_config: Path) -> Model:
     """Where the base model of an adapter lives. Raises ModelError where the file does not say."""
     try:

@@ -22,6 +22,7 @@ from ..recipe.errors import ModelError
 from ..recipe.messages import say
 from . import trunk
 from .adapted import inner
+from .inputs import reads_images
 
 REWARD = Labels("number", ("reward",))
 """What the single score of a reward model is."""
@@ -50,11 +51,14 @@ def auto_class(config: Any, scores: bool) -> Any:
         return transformers.AutoModelForCausalLM
     if config.model_type in known.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES:
         return transformers.AutoModelForSequenceClassification
+    if reads_images(config):
+        return transformers.AutoModelForImageClassification
     raise ModelError(
         say(
             "transformers has no classifier of the architecture {kind}. Use a model of another one, such as "
-            "Qwen3, Llama or BERT.",
-            "transformers 没有 {kind} 架构的分类模型。请换用其他架构的模型，如 Qwen3、Llama 或 BERT。",
+            "Qwen3, Llama or BERT for texts, ViT or ConvNeXt for images.",
+            "transformers 没有 {kind} 架构的分类模型。请换用其他架构的模型，文本如 Qwen3、Llama 或 BERT，"
+            "图片如 ViT 或 ConvNeXt。",
             kind=config.model_type,
         )
     )
@@ -65,15 +69,18 @@ def is_scoring(model: Any) -> bool:
     return trunk.is_scoring(inner(model))
 
 
-def describe(config: Any, labels: Labels, pad: int | None, sep: int | None) -> None:
+def describe(config: Any, labels: Labels, pad: int | None = None, sep: int | None = None) -> None:
     """Writes into ``config`` what the scores mean, and the tokens that transformers' own code needs: by
-    ``pad`` it finds the last token of a row, by ``sep`` ours finds the second text of a pair.
+    ``pad`` it finds the last token of a row, by ``sep`` ours finds the second text of a pair. Images have
+    none of these.
     """
+    config.architectures = config.architectures or []  # transformers cannot choose among several without
     config.id2label = dict(enumerate(labels.names))
     config.label2id = {name: place for place, name in enumerate(labels.names)}
     config.problem_type = _PROBLEMS[labels.task]
-    config.get_text_config().pad_token_id = config.pad_token_id = pad
-    config.sep_token_id = sep
+    if not reads_images(config):
+        config.get_text_config().pad_token_id = config.pad_token_id = pad
+        config.sep_token_id = sep
 
 
 def labels_of(config: Any) -> Labels:
@@ -214,4 +221,5 @@ def from_note(folder: str | Path, config: Any) -> None:
     config.label2id = {name: place for place, name in config.id2label.items()}
     for name in _KEPT:
         setattr(config, name, known[name])
-    config.get_text_config().pad_token_id = config.pad_token_id
+    if not reads_images(config):
+        config.get_text_config().pad_token_id = config.pad_token_id

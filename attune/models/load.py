@@ -16,23 +16,32 @@ from ..recipe import load as recipes
 from ..recipe.errors import ModelError
 from ..recipe.messages import join, say
 from ..recipe.schema import Model
-from . import adapted, heads, quantize, tokens
+from . import adapted, heads, inputs, quantize, tokens
 from .folders import base_of, check_place, is_config_file
 from .hub import only_local
+from .inputs import first_line, quiet
 
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """A model ready to answer."""
+class Opened:
+    """A model ready to be asked."""
 
     model: Any
     tokenizer: Any
-    template: ChatTemplate
+    template: ChatTemplate | None
+    """None where the model gives scores."""
     path: str
     base: str | None
     """Where the base model lives, for an adapter; None for a whole model."""
+
+
+@dataclass(frozen=True)
+class Loaded(Opened):
+    """A model ready to answer."""
+
+    template: ChatTemplate
 
 
 def load_config(model: Model) -> Any:
@@ -60,43 +69,6 @@ def load_config(model: Model) -> Any:
             )
         )
     return config
-
-
-def load_tokenizer(model: Model) -> Any:
-    """The tokenizer of ``model.tokenizer``, else of the model (or of the folder of its config.json)."""
-    from transformers import AutoTokenizer
-
-    place = model.tokenizer or (str(Path(model.path).parent) if is_config_file(model.path) else model.path)
-    check_place(place, needs_config=False)
-    quiet()
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            place,
-            revision=None if model.tokenizer else model.revision,
-            trust_remote_code=model.trust_remote_code,
-            local_files_only=only_local(place),
-        )
-    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
-        raise ModelError(
-            say(
-                "No usable tokenizer in {place} ({reason}). A model folder needs tokenizer.json or its own "
-                "vocabulary files; name another place with model.tokenizer=<folder or id>.",
-                "{place} 中没有可用的分词器（{reason}）。模型文件夹需要 tokenizer.json 或词表文件；"
-                "也可用 model.tokenizer=<文件夹或 id> 指定。",
-                place=place,
-                reason=_first_line(error),
-            )
-        ) from None
-    if not len(tokenizer):
-        raise ModelError(
-            say(
-                "The tokenizer in {place} has no vocabulary. Name another with "
-                "model.tokenizer=<folder or id>.",
-                "{place} 中的分词器没有词表。请用 model.tokenizer=<文件夹或 id> 指定。",
-                place=place,
-            )
-        )
-    return tokenizer
 
 
 def load_weights(
@@ -215,8 +187,8 @@ def load_for_inference(
 
     ``dequantized``: a base in 4 bits is given as ordinary matrices of the same values.
     """
-    model, tokenizer, place, base = _opened(path, device, dtype, dequantized=dequantized)
-    if heads.is_scoring(model):
+    opened = load_any(path, device, dtype, dequantized=dequantized)
+    if opened.template is None:
         raise ModelError(
             say(
                 "{path} gives scores, no answers: it is a classifier or a reward model. Ask it with attune "
@@ -226,10 +198,7 @@ def load_for_inference(
                 path=path,
             )
         )
-    stops = getattr(model.generation_config, "eos_token_id", None)
-    stops = [] if stops is None else stops if isinstance(stops, list) else [stops]
-    template = ChatTemplate.load(tokenizer, extra_stop_ids=stops)
-    return Loaded(model, tokenizer, template, place, base)
+    return Loaded(opened.model, opened.tokenizer, opened.template, opened.path, opened.base)
 
 
 def load_for_scoring(
@@ -240,8 +209,8 @@ def load_for_scoring(
 
     Raises ModelError for a model that gives none.
     """
-    model, tokenizer, _, _ = _opened(path, device, dtype)
-    if not heads.is_scoring(model):
+    opened = load_any(path, device, dtype)
+    if opened.template is not None:
         raise ModelError(
             say(
                 "{path} is a language model: it gives answers, no scores. Train a classifier (attune "
@@ -251,14 +220,17 @@ def load_for_scoring(
                 path=path,
             )
         )
-    heads.learn(model)  # its head in float32, whatever the trunk is in
-    return model.requires_grad_(False), tokenizer
+    return opened.model, opened.tokenizer
 
 
-def _opened(
-    path: str, device: torch.device | str | None, dtype: torch.dtype | None, *, dequantized: bool = False
-) -> tuple[Any, Any, str, str | None]:
-    """Model and tokenizer, where they lie, and where the base does, of an adapter."""
+def load_any(
+    path: str,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    *,
+    dequantized: bool = False,
+) -> Opened:
+    """A run, adapter or model folder or a hub id, whether it answers or scores."""
     place = resolve_run(path)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     adapter_config = Path(place) / "adapter_config.json"
@@ -267,14 +239,22 @@ def _opened(
     if adapter_config.is_file():
         base = base_of(adapter_config).model_copy(update={"trust_remote_code": own.trust_remote_code})
         _must_be_there(base, place)
-    has_tokenizer = (Path(place) / "tokenizer_config.json").is_file() or not Path(place).is_dir()
-    tokenizer = load_tokenizer(own if has_tokenizer or base is None else base)
+    kept = any((Path(place) / name).is_file() for name in ("tokenizer_config.json", inputs.PROCESSOR))
+    with_input = own if kept or base is None or not Path(place).is_dir() else base
+    tokenizer = inputs.load_input(with_input, load_config(base or own))
     if base is not None:
-        model = _with_adapter(base, place, dtype, device, len(tokenizer), dequantized=dequantized)
+        model = _with_adapter(base, place, dtype, device, tokenizer, dequantized=dequantized)
     else:
         model = _whole(own, dtype, device)
+    template = None
+    if heads.is_scoring(model):
+        heads.learn(model)  # its head in float32, whatever the trunk is in
+    else:
+        stops = getattr(model.generation_config, "eos_token_id", None)
+        stops = [] if stops is None else stops if isinstance(stops, list) else [stops]
+        template = ChatTemplate.load(tokenizer, extra_stop_ids=stops)
     model.eval().requires_grad_(False)
-    return model, tokenizer, place, base.path if base else None
+    return Opened(model, tokenizer, template, place, base.path if base else None)
 
 
 def _is_trusted(run: Path) -> bool:
@@ -341,19 +321,19 @@ def _with_adapter(
     place: str,
     dtype: torch.dtype | None,
     device: torch.device | str,
-    num_tokens: int,
+    tokenizer: Any,
     *,
     dequantized: bool,
 ) -> Any:
-    """``num_tokens``: those of the adapter's tokenizer, which may have new ones."""
+    """``tokenizer``: the adapter's, which may have new tokens; that of images has none."""
     from peft import PeftModel
 
     is_marked = quantize.is_marked(place)
     whole = _whole(base, dtype, device, quantized=is_marked, note=place if heads.is_noted(place) else None)
     if is_marked and dequantized:
         whole = quantize.dequantize(whole)
-    if hasattr(whole, "get_input_embeddings"):
-        tokens.fit(whole, num_tokens)
+    if not inputs.reads_images(whole.config) and hasattr(whole, "get_input_embeddings"):
+        tokens.fit(whole, len(tokenizer))
     try:
         if adapted.is_ours(place):
             return adapted.load(whole, place)
@@ -367,17 +347,9 @@ def _with_adapter(
                 "适配器 {place} 与其基座 {base} 不匹配：{reason}",
                 place=place,
                 base=base.path,
-                reason=_first_line(error),
+                reason=first_line(error),
             )
         ) from None
-
-
-def quiet() -> None:
-    """transformers' own notices are for its developers; ours say what a person needs."""
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
 
 
 def _unreadable(path: str, error: Exception) -> ModelError:
@@ -388,11 +360,6 @@ def _unreadable(path: str, error: Exception) -> ModelError:
             "无法加载模型 {path}：{reason} 请给出含 config.json 与权重的文件夹，或本机可访问的模型 id"
             "（可用 HF_ENDPOINT 设置镜像）。",
             path=path,
-            reason=_first_line(error),
+            reason=first_line(error),
         )
     )
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

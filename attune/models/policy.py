@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,12 +21,16 @@ from .adapted import inner
 from .logps import Head, logps_and_entropy, logps_and_entropy_through
 
 Tensors = dict[str, Any]
+Pooling = Literal["last", "mean", "cls"]
+POOLINGS: tuple[Pooling, ...] = ("last", "mean", "cls")
 
 
 class Policy(nn.Module):
-    """``model`` may carry adapters. ``packs`` tells the layout in use, ``reason`` why it is not packed."""
+    """``model`` may carry adapters. ``packs`` tells the layout in use, ``reason`` why it is not packed.
+    Given, it is taken for known, and nothing is probed: for a model that has no numbers yet.
+    """
 
-    def __init__(self, model: Any, *, packing: bool = True) -> None:
+    def __init__(self, model: Any, *, packing: bool = True, packs: bool | None = None) -> None:
         super().__init__()
         self.model = model
         self.base = inner(model)
@@ -40,9 +44,33 @@ class Policy(nn.Module):
         current = self.base.config._attn_implementation
         usual = "sdpa" if self.base._supports_sdpa else "eager"
         self._own_attention = usual if current == attention.NAME else current
+        self.settle(packing, packs)
+
+    def settle(self, packing: bool, packs: bool | None) -> None:
+        """Finds out how batches are laid."""
         attention.register()
         self._set_attention(self._own_attention)
-        self._probe(packing)
+        if packs is None:
+            self._probe(packing)
+            return
+        self.packs, self.head = packs, None if self.is_scoring else _find_head(self.base)
+        if packs:
+            self._set_attention(attention.NAME)
+
+    @property
+    def layout(self) -> str:
+        """``packed``, or ``padded:`` and why."""
+        return "packed" if self.packs else f"padded: {self.reason}"
+
+    @property
+    def poolings(self) -> tuple[Pooling, ...]:
+        """How the states of an input can become one vector; the first two are taken unasked."""
+        return POOLINGS
+
+    @property
+    def num_layers(self) -> int:
+        """Of which ``token_states`` gives the states, besides the embeddings."""
+        return int(self.base.config.get_text_config().num_hidden_layers)
 
     @property
     def device(self) -> torch.device:
@@ -126,12 +154,17 @@ class Policy(nn.Module):
         branches: ``[t, d]`` each, as the tokens lie in the batch.
         """
         batch = batch.to(self.device)
-        inputs = self._packed(batch)[0] if self.packs else self._padded(batch)[0]
-        states = self.base.base_model(**inputs, output_hidden_states=True).hidden_states
         if self.packs:
-            return tuple(layer[0] for layer in states)
+            every = torch.arange(batch.num_tokens, device=self.device)
+            inputs, row, columns = self._packed(replace(batch, sources=every))
+            states = self.base.base_model(**inputs, output_hidden_states=True).hidden_states
+            return tuple(layer[row, columns] for layer in states)
+        inputs = self._padded(batch)[0]
+        whole = self.model if virtual.is_at_work(self.model) else self.base.base_model
+        states = whole(**inputs, output_hidden_states=True).hidden_states
         is_token = inputs["attention_mask"].bool()
-        return tuple(layer[is_token] for layer in states)
+        num_virtual = states[0].shape[1] - is_token.shape[1]  # they come first
+        return tuple(layer[:, num_virtual:][is_token] for layer in states)
 
     def _without_padding(self, batch: Batch) -> Tensor:
         """The ends of the branches, before tokens that stand for padding: transformers passes over them."""

@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..recipe.errors import RecipeError
 from ..recipe.messages import say
 from . import trunk
 
-BYTES_A_WEIGHT = 0.5 + 1 / 64 + 4 / (64 * 256)
+_BLOCK = 64
+BYTES_A_WEIGHT = 0.5 + 1 / _BLOCK + 4 / (_BLOCK * 256)
 """A code of 4 bits; for each 64 a size of 8 bits; for each 256 of these one in float32."""
 
 _FILE = "quantization.json"
@@ -35,19 +36,19 @@ _SETTINGS = {"quant_type": "nf4", "double_quantization": True}
 
 def quantize(model: Any, compute: torch.dtype, device: torch.device | str | None = None) -> Any:
     """Replaces the matrices of ``model`` one by one, so that both forms never lie side by side as a whole;
-    the other weights become ``compute``. On ``meta`` nothing is done. A model that is quantised already
-    stays as it is.
+    the other weights become ``compute``. On ``meta`` the codes have a shape and no numbers. A model that is
+    quantised already stays as it is.
 
     Raises RecipeError where bitsandbytes is not installed.
     """
     device = device or next(model.parameters()).device
-    if is_quantized(model) or next(model.parameters()).is_meta:
+    if is_quantized(model):
         return model
     need_bitsandbytes()
     for parent, name, layer in list(_matrices(model)):
         setattr(parent, name, _quantized(layer, compute, device))
     for parameter in model.parameters():
-        if parameter.is_floating_point() and not hasattr(parameter, "quant_state"):
+        if parameter.is_floating_point() and not is_coded(parameter):
             parameter.data = parameter.data.to(compute)
     model.is_loaded_in_4bit = True  # PEFT asks the model, not its layers
     return model.to(device)
@@ -80,10 +81,28 @@ def is_quantized(model: Any) -> bool:
     return bool(getattr(model, "is_loaded_in_4bit", False))
 
 
-def num_weights(parameter: nn.Parameter) -> int:
+def is_coded(tensor: Tensor) -> bool:
+    """True for codes of 4 bits that stand for a matrix."""
+    return getattr(tensor, "quant_state", None) is not None
+
+
+def num_weights(tensor: Tensor) -> int:
     """Numbers in a parameter; of a quantised one those that it stands for."""
-    state = getattr(parameter, "quant_state", None)
-    return parameter.numel() if state is None else math.prod(state.shape)
+    state = getattr(tensor, "quant_state", None)
+    return tensor.numel() if state is None else math.prod(state.shape)
+
+
+def num_bytes(tensor: Tensor) -> int:
+    """Memory of a parameter; of a quantised one that of its blocks' sizes too."""
+    if is_coded(tensor):
+        return round(num_weights(tensor) * BYTES_A_WEIGHT)
+    return tensor.numel() * tensor.element_size()
+
+
+def scales(codes: Any) -> tuple[Tensor, ...]:
+    """What the codes of a matrix are multiplied with: the blocks' sizes, their own sizes, their mean."""
+    state = codes.quant_state
+    return state.absmax, state.state2.absmax, state.offset
 
 
 def mark(folder: Path) -> None:
@@ -126,12 +145,27 @@ def _quantized(layer: Any, compute: torch.dtype, device: torch.device | str) -> 
         compress_statistics=True,
         device="meta",
     )
-    codes: Any = Params4bit(weight, requires_grad=False, quant_type="nf4", compress_statistics=True)
-    made.weight = codes.to(device)  # where the numbers become codes
+    if weight.is_meta:
+        made.weight = _codes_of_shape(weight)
+    else:
+        codes: Any = Params4bit(weight, requires_grad=False, quant_type="nf4", compress_statistics=True)
+        made.weight = codes.to(device)  # where the numbers become codes
     if layer.bias is not None:
         made.bias = nn.Parameter(layer.bias.detach().to(device), requires_grad=False)
     made.is_conv1d = is_conv1d
     return made
+
+
+def _codes_of_shape(weight: Tensor) -> Any:
+    """Codes without numbers. The blocks' sizes are left whole: that is no matter for shapes."""
+    from bitsandbytes.functional import QuantState
+    from bitsandbytes.nn.modules import Params4bit
+
+    count = weight.numel()
+    sizes, quantiles = weight.new_empty(-(-count // _BLOCK), dtype=torch.float32), weight.new_empty(16)
+    state = QuantState(sizes, weight.shape, quantiles, _BLOCK, "nf4", weight.dtype)
+    codes = weight.new_empty(((count + 1) // 2, 1), dtype=torch.uint8)
+    return Params4bit(codes, requires_grad=False, quant_state=state, quant_type="nf4", bnb_quantized=True)
 
 
 def _on_its_side(linear: nn.Linear) -> Any:
@@ -144,15 +178,16 @@ def _on_its_side(linear: nn.Linear) -> Any:
     return made
 
 
-def need_bitsandbytes() -> None:
-    """Raises RecipeError where it is not installed."""
+def need_bitsandbytes(option: str = "adapter=qlora", instead: str = "adapter=lora") -> None:
+    """Raises RecipeError where it is not installed, and ``option`` needs it."""
     if importlib.util.find_spec("bitsandbytes") is None:
         raise RecipeError(
             say(
-                "adapter=qlora needs bitsandbytes, which is not installed. Type: pip install "
-                "'attune[qlora]'; "
-                "or use adapter=lora.",
-                "adapter=qlora 需要 bitsandbytes，但尚未安装。请输入：pip install 'attune[qlora]'；"
-                "或改用 adapter=lora。",
+                "{option} needs bitsandbytes, which is not installed. Type: pip install 'attune[qlora]'; or "
+                "use {instead}.",
+                "{option} 需要 bitsandbytes，但尚未安装。请输入：pip install 'attune[qlora]'；或改用 "
+                "{instead}。",
+                option=option,
+                instead=instead,
             )
         )

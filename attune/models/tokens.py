@@ -13,8 +13,15 @@ from ..recipe.messages import join, say
 
 def add(tokenizer: Any, tokens: Sequence[str | int]) -> list[str]:
     """Makes each text that the vocabulary lacks a token of its own, which is never cut and stays in the
-    text of answers; returns those, in their order.
+    text of answers; returns those, in their order. Raises RecipeError for an empty text.
     """
+    if "" in tokens:
+        raise RecipeError(
+            say(
+                "adapter.train_tokens: an empty text is no token. Leave it out.",
+                "adapter.train_tokens：空文本不是词。请去掉。",
+            )
+        )
     known = tokenizer.get_vocab()
     new = [token for token in dict.fromkeys(tokens) if isinstance(token, str) and token not in known]
     if new:

@@ -12,6 +12,7 @@ Legend: ``t`` tokens of the row, ``d`` hidden size, ``v`` virtual tokens, ``k`` 
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -84,7 +85,8 @@ def widened(layout: Layout, num: int) -> tuple[Layout, Tensor]:
     """The layout with ``num`` more tokens before each segment without a parent, and how far each old token
     moves to the right ``[t]``.
     """
-    roots = torch.tensor([parent < 0 for parent in layout.parents])
-    lengths = tuple(n + num * int(root) for n, root in zip(layout.lengths, roots.tolist(), strict=True))
-    shift = (num * roots.cumsum(0)).repeat_interleave(torch.tensor(layout.lengths))
+    added = [num * (parent < 0) for parent in layout.parents]
+    lengths = tuple(own + more for own, more in zip(layout.lengths, added, strict=True))
+    runs = zip(layout.lengths, accumulate(added), strict=True)
+    shift = torch.tensor([so_far for own, so_far in runs for _ in range(own)])
     return replace(layout, lengths=lengths), shift

@@ -4,14 +4,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
+from ..recipe import plugs
+from ..recipe.messages import say
 from ..recipe.schema import Choice
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+def _is_there(generator: str) -> str:
+    if generator not in plugs.names("generators"):
+        what = say("no such generator", "没有这个生成器")
+        text = plugs.unknown(what, generator, plugs.names("generators"))
+        raise PydanticCustomError("choice", "{reason}", {"reason": text})
+    return generator
 
 
 class Online(Choice):
@@ -31,6 +42,8 @@ class Online(Choice):
     """What truncated=penalise takes from the reward. | truncated=penalise 时扣除的奖励。"""
     beta: float = Field(0.0, ge=0)
     """Strength of the leash to the reference, the model before this run. | 对参考模型（本次训练之前的模型）的 KL 约束强度。"""
+    generator: Annotated[str, AfterValidator(_is_there)] = "torch"
+    """What samples: torch, attune's own decoder, on any device and repeatable bit for bit; or vllm, on a GPU. | 由谁采样：torch 为自带解码器，任何设备可用且逐位可复现；vllm 需要 GPU。"""
 
 
 class Repeated(Online):

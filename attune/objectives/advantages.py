@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 EPSILON = 1e-4
 """Added to the standard deviation of a group, as TRL has it."""
 
+MOST = 2.0
+"""What a sampling weight is cut at: a few answers must not decide a step."""
+
 
 def group_normalised(rewards_b: Tensor, sizes: Sequence[int], *, by_deviation: bool = True) -> Tensor:
     """Each reward less the mean of its group, over the group's standard deviation; ``[b]``.
@@ -96,6 +99,23 @@ def at_the_end(values_b: Tensor, lengths: Sequence[int]) -> Tensor:
 def per_answer(values_n: Tensor, lengths: Sequence[int]) -> Tensor:
     """The sum over each answer's tokens, ``[b]``."""
     return _end_to_end([part.sum()[None] for part in _parts(values_n, lengths)], values_n)
+
+
+def sampling_weights(
+    logps_n: Tensor, sampled_n: Tensor, lengths: Sequence[int], *, of_answers: bool
+) -> Tensor:
+    """What each token weighs where something else than the policy drew it, ``[n]``.
+
+        w = min(p / q, MOST)    p under the policy, q under what sampled; of the token, or of its whole answer
+
+    Truncated importance sampling: Ionides, Journal of Computational and Graphical Statistics 17(2), 2008;
+    of answers from another engine: Yao et al., "Your efficient RL framework secretly brings you off-policy RL
+    training", 2025.
+    """
+    apart_n = logps_n - sampled_n
+    if of_answers:
+        apart_n = spread(per_answer(apart_n, lengths), lengths)
+    return apart_n.exp().clamp(max=MOST)
 
 
 def _parts(values: Tensor, lengths: Sequence[int]) -> Sequence[Tensor]:

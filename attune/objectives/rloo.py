@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 NEEDS = ("logps",)
 EXAMPLES = "prompt"
 METRICS = ("clip_share", "step_kl")
+RATIO_OF_ANSWERS = True
+"""One probability ratio an answer, not a token."""
 LEARNING_RATE_SHARE = 0.25
 """Of the method's usual step size: the signal is noisier than that of given answers."""
 

@@ -193,13 +193,17 @@ def _listed(tree: Tree, path: tuple[str, str], files: Any) -> list[Any]:
     return items
 
 
-def generation_of(run: Path, overrides: Sequence[str]) -> Generation:
+def generation_of(run: Path, overrides: Sequence[str], *, as_trained: bool = False) -> Generation:
     """How a run answers: as its recipe says (defaults where it is no run), changed by ``temperature=0.7`` ….
+    ``as_trained``: an answer has the room that it had where the run learnt from its own answers.
 
     Raises RecipeError as ``load`` does.
     """
-    recipe = run / "recipe.yaml"
-    base = load(recipe).generation if recipe.is_file() else Generation()
+    recipe = load(run / "recipe.yaml") if (run / "recipe.yaml").is_file() else None
+    base = Generation() if recipe is None else recipe.generation
+    room = None if recipe is None else getattr(recipe.objective, "max_new_tokens", None)
+    if as_trained and room is not None and base.max_new_tokens == Generation().max_new_tokens:
+        base = base.model_copy(update={"max_new_tokens": room})
     tree = _from_mapping({"model": "-", "data": "-", "generation": base.model_dump()})
     for number, text in enumerate(overrides, 1):
         _override(tree, number, text, section="generation.")
@@ -297,6 +301,6 @@ def _short_name(path: str) -> str:
     parts = [part for part in re.split(r"[/\\]", path) if part not in {"", ".", ".."} and "*" not in part]
     if len(parts) > 1 and parts[-1] == "config.json":
         parts.pop()
-    last = parts[-1] if parts else Path(path).resolve().name
+    last = parts[-1] if parts else "" if "*" in path else Path(path).resolve().name
     stem = re.sub(r"\.(json|jsonl|csv|tsv|txt|md|parquet|yaml|gz)$", "", last)
     return re.sub(r"[^\w.-]+", "-", stem).strip("-.")[:40] or "x"

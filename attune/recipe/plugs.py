@@ -21,6 +21,7 @@ _ROOMS = {
     "objectives": "attune.objectives",
     "formats": "attune.data.formats",
     "findings": "attune.data.findings",
+    "generators": "attune.inference.backends",
 }
 
 

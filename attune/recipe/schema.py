@@ -194,6 +194,8 @@ class Train(Section):
     """Tokens a forward pass; changes memory and speed, and the result only by rounding (and, with dropout, by other draws). Default: 4096, or the longest example. | 每次前向的 token 数；只影响内存与速度；结果仅有舍入差异（有 dropout 时抽样也不同）。"""
     max_grad_norm: float | None = Field(1.0, gt=0)
     """Gradients are scaled down to this norm. | 梯度裁剪的范数。"""
+    optimizer: Literal["adamw", "paged_adamw"] = "adamw"
+    """AdamW; paged_adamw keeps its moments where CUDA moves them to the host when the GPU is full (bitsandbytes, NVIDIA only). | AdamW；paged_adamw 的矩由 CUDA 在显存不足时换出到主存（bitsandbytes，仅 NVIDIA）。"""
     weight_decay: float = Field(0.0, ge=0)
     """AdamW's decay, on matrices only. | AdamW 权重衰减（只作用于矩阵）。"""
     adam_beta1: float = Field(0.9, ge=0, lt=1)

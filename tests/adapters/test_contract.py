@@ -17,25 +17,26 @@ from attune.adapters import (
     lora,
     peft,
     prefix,
+    probe,
     prompt,
     ptuning,
     rslora,
 )
-from attune.adapters.contract import AdapterContract
 from attune.adapters.method import Method
+from attune.engine.contract import LoopContract
 
 
 def options_of(request: pytest.FixtureRequest) -> dict[str, Any]:
     return dict(request.param)
 
 
-class TestFull(AdapterContract):
+class TestFull(LoopContract):
     @pytest.fixture
     def config(self) -> Method:
         return full.Config()
 
 
-class TestFreeze(AdapterContract):
+class TestFreeze(LoopContract):
     @pytest.fixture(
         params=[{"num_layers": 1}, {"pattern": r".*\.(ln_f|norm)\.weight|.*[hs]\.0\..*"}], ids=str
     )
@@ -43,13 +44,13 @@ class TestFreeze(AdapterContract):
         return freeze.Config(**options_of(request))
 
 
-class TestLora(AdapterContract):
+class TestLora(LoopContract):
     @pytest.fixture(
         params=[
             {"rslora": True, "alpha": 3.0},
             {"start": "pissa"},
             {"start": "olora"},
-            {"rank": 40},  # more than the layers' width: wasteful, not wrong
+            {"rank": 20},  # more than the keys' width: wasteful, not wrong
         ],
         ids=str,
     )
@@ -57,25 +58,25 @@ class TestLora(AdapterContract):
         return lora.Config(**{"rank": 4, **options_of(request)})
 
 
-class TestDora(AdapterContract):
+class TestDora(LoopContract):
     @pytest.fixture
     def config(self) -> Method:
         return dora.Config(rank=4)
 
 
-class TestRslora(AdapterContract):
+class TestRslora(LoopContract):
     @pytest.fixture
     def config(self) -> Method:
         return rslora.Config(rank=8)
 
 
-class TestAdalora(AdapterContract):
+class TestAdalora(LoopContract):
     @pytest.fixture
     def config(self) -> Method:
         return adalora.Config(rank=2, start_rank=4)
 
 
-class TestPassedThrough(AdapterContract):
+class TestPassedThrough(LoopContract):
     """One of PEFT's that attune knows nothing of, and which takes all four architectures."""
 
     @pytest.fixture
@@ -84,25 +85,25 @@ class TestPassedThrough(AdapterContract):
         return peft.Config(method="vera", options={"r": 4, "target_modules": targets})
 
 
-class TestIa3(AdapterContract):
+class TestIa3(LoopContract):
     @pytest.fixture
     def config(self) -> Method:
         return ia3.Config()
 
 
-class TestBitfit(AdapterContract):
+class TestBitfit(LoopContract):
     @pytest.fixture(params=[{}, {"biases": "all"}], ids=str)
     def config(self, request: pytest.FixtureRequest) -> Method:
         return bitfit.Config(**options_of(request))
 
 
-class TestBottleneck(AdapterContract):
+class TestBottleneck(LoopContract):
     @pytest.fixture(params=[{}, {"placement": "pfeiffer", "activation": "relu"}], ids=str)
     def config(self, request: pytest.FixtureRequest) -> Method:
         return bottleneck.Config(**{"size": 8, **options_of(request)})
 
 
-class TestPrompt(AdapterContract):
+class TestPrompt(LoopContract):
     STARTS_AS_BASE: ClassVar[bool] = False
 
     @pytest.fixture
@@ -110,7 +111,7 @@ class TestPrompt(AdapterContract):
         return prompt.Config(num_virtual_tokens=6)
 
 
-class TestPtuning(AdapterContract):
+class TestPtuning(LoopContract):
     STARTS_AS_BASE: ClassVar[bool] = False
     SAVES_WHAT_LEARNS: ClassVar[bool] = False
 
@@ -119,7 +120,7 @@ class TestPtuning(AdapterContract):
         return ptuning.Config(num_virtual_tokens=6)
 
 
-class TestPrefix(AdapterContract):
+class TestPrefix(LoopContract):
     STARTS_AS_BASE: ClassVar[bool] = False
 
     @pytest.fixture
@@ -127,10 +128,18 @@ class TestPrefix(AdapterContract):
         return prefix.Config(num_virtual_tokens=6)
 
 
-class TestProjectedPrefix(AdapterContract):
+class TestProjectedPrefix(LoopContract):
     STARTS_AS_BASE: ClassVar[bool] = False
     SAVES_WHAT_LEARNS: ClassVar[bool] = False
 
     @pytest.fixture
     def config(self) -> Method:
         return prefix.Config(num_virtual_tokens=6, projection=True)
+
+
+class TestProbe(LoopContract):
+    SCORES: ClassVar[bool] = True
+
+    @pytest.fixture
+    def config(self) -> Method:
+        return probe.Config()

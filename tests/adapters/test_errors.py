@@ -38,6 +38,13 @@ def test_a_pattern_of_no_parameter() -> None:
     )
 
 
+@pytest.mark.parametrize("pattern", [".*", r"(model|lm_head)\..*"])
+def test_a_pattern_of_every_parameter(pattern: str) -> None:
+    text = told(freeze, freeze.Config(pattern=pattern))
+    assert text.startswith(f"adapter.pattern={pattern!r} matches every parameter: nothing would be frozen.")
+    assert "Use adapter=full, or a pattern of some; their names are like: model.embed_tokens" in text
+
+
 def test_a_pattern_that_is_none() -> None:
     assert "adapter.pattern='*' is no regular expression" in told(freeze, freeze.Config(pattern="*"))
 
@@ -53,7 +60,7 @@ def test_a_pattern_that_is_none() -> None:
 def test_layers_that_do_not_exist(module: Any, config: Any) -> None:
     text = told(module, config)
     assert "adapter.target_modules=['query'] matches no layer of this model" in text
-    assert "down_proj, gate_proj" in text
+    assert "mlp (down_proj, gate_proj" in text
 
 
 def test_layers_without_a_matrix() -> None:

@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 import torch
 
-from attune.adapters import qlora
-from attune.adapters.contract import AdapterContract, base_model
+from attune.adapters import lora, qlora
+from attune.adapters.contract import base_model
 from attune.adapters.method import Method
+from attune.engine.contract import LoopContract
 from attune.models import quantize
 from attune.recipe.errors import RecipeError
 
 
-class TestQlora(AdapterContract):
+class TestQlora(LoopContract):
     @pytest.fixture
     def config(self) -> Method:
         pytest.importorskip("bitsandbytes", reason="needs bitsandbytes, which is not here")
@@ -23,8 +24,14 @@ class TestQlora(AdapterContract):
     def reference(self, family: str) -> Any:
         return quantize.quantize(base_model(family), torch.float32)
 
-    def test_merged_equals_the_forward(self, config: Method, family: str) -> None:
-        pytest.skip("merging needs the base dequantised first: tests/models/test_quantize.py")
+    def to_merge(self, model: Any, config: Method, family: str) -> Any:
+        """The same adapter over ordinary matrices of the same values."""
+        from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+        assert isinstance(config, qlora.Config)
+        plain = lora.with_lora(quantize.dequantize(self.reference(family)), config)
+        set_peft_model_state_dict(plain, get_peft_model_state_dict(model))
+        return plain.eval()
 
 
 def test_without_bitsandbytes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,6 +144,16 @@ def test_what_comes_next_depends_on_the_recipe() -> None:
     assert not any("merge" in line for line in full)
     pretrained = sentences.what_next(ENDED, load({"model": "m", "data": "a", "objective": "pretrain"}))
     assert [line.split()[1] for line in pretrained[1:]] == ["eval", "sft"]
+    reward = sentences.what_next(ENDED, load({"model": "m", "data": "a", "objective": "reward"}))
+    assert [line.split()[1] for line in reward[1:]] == ["eval", "grpo"]
+    assert "--model m --reward runs/" in reward[2]
+
+
+def test_a_run_by_rewards_ends_with_a_reward() -> None:
+    recipe = load({"model": "m", "data": "a", "objective": "grpo"})
+    ended = RunEnded("finished", 40, "runs/x", 3.0, 10.0, 1.0, None, -0.75)
+    assert "held-out reward 0.75" in sentences.result(ended, recipe)
+    assert "held-out loss -0.75" in sentences.result(ended)
 
 
 @pytest.mark.parametrize(

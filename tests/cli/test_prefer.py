@@ -42,6 +42,11 @@ def test_the_summary() -> None:
     assert prefer.summary(found) == (
         "3 new preferences in p.jsonl (put aside: ties: 1, cut off by max_new_tokens: 4); decided before: 2."
     )
+    left = Collected(Path("p.jsonl"), 0, 0, {}, 5)
+    assert prefer.summary(left) == "0 new preferences in p.jsonl; 5 still wait (the same command goes on)."
+    assert prefer.what_next(left, "runs/sft") == []
+    commands = prefer.what_next(found, "runs/sft")
+    assert commands[1] == "  attune dpo --model runs/sft --data p.jsonl"
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -79,6 +79,9 @@ def test_a_row_of_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _row(entry) == [
         "x", "finished", "40/40", "1.235", "", "test: exact match 81.3%, ROUGE-L 90.0%", "2026-11-22 10:20",
     ]  # fmt: skip
+    earned = {"data": "q", "date": "2026-03-01", "scores": {"reward": {"mean": 0.5}, "cut": {"mean": 1.0}}}
+    online = {**entry, "objective": "grpo", "held_out_loss": -0.75, "scores": {"q": earned}}
+    assert _row(online)[4:6] == ["reward 0.75", "q: reward 0.500"]
     broken = {**dict.fromkeys(entry), "name": "y", "state": "broken", "problem": "damaged", "scores": {}}
     monkeypatch.setenv("ATTUNE_LANG", "zh")
     assert _row(entry)[1] == "已完成"

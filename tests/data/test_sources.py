@@ -100,7 +100,8 @@ def test_a_changed_row_is_used_and_told():
 def test_capitals_and_spaces_of_columns_are_set_aside_and_told():
     found = loaded(put("a.csv", "Question,Answer,Source Url\nWho?,Me.,x\nWhat?,That.,y\n"))
     assert prompts(found) == ["Who?", "What?"]
-    assert found.notes == [f"{found.files[0].path}: columns are read as: Answer → answer, Question → question."]
+    read = "columns are read as: Answer → answer, Question → question."
+    assert found.notes == [f"{found.files[0].path}: {read}"]
     assert found.files[0].ignored == ("Source Url",)
 
 

@@ -1,9 +1,10 @@
 """The pages are true: their commands, recipes and Python run on a tiny model, and their links lead somewhere.
 
 A page's blocks run in order in one folder that holds ``base/`` (a tiny Llama), ``my.json``, ``more.json``,
-``test.json``, ``data/``, ``texts/`` and ``config.json``. A ``yaml`` block is the file that its first line
-names, as is a ``python`` block that begins with one (``# my_rewards.py``). Commands run in this process, with
-small numbers put behind theirs (the last override wins).
+``test.json``, ``data/``, ``texts/``, ``photos/``, ``eye/`` (a tiny ViT) and ``config.json``. A ``yaml``
+block is the file that its first line names, as is a ``python`` block that begins with one
+(``# my_rewards.py``). Commands run in this process, with small numbers put behind theirs (the last override
+wins).
 """
 
 from __future__ import annotations
@@ -25,12 +26,14 @@ from attune.data.template import ChatTemplate
 from attune.data.tokenizer import train_tokenizer
 from attune.recipe import plugs
 from attune.recipe.load import load
+from tests.models.tiny_images import draw
+from tests.models.tiny_images import save_model as save_image_model
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "README.zh.md", *sorted((ROOT / "docs").glob("*.md"))]
 RUN = ["README.md", "docs/tour.md", "docs/data.md", "docs/check.md", "docs/templates.md", "docs/recipes.md"]
 RUN += ["docs/alignment.md", "docs/clean.md", "docs/resume.md", "docs/python.md"]
-RUN += ["docs/online.md", "docs/classify.md"]
+RUN += ["docs/online.md", "docs/classify.md", "docs/methods.md"]
 TWINS = [
     ("README.md", "README.zh.md"),
     ("docs/tour.md", "docs/tour.zh.md"),
@@ -41,6 +44,8 @@ TWINS = [
     ("docs/templates.md", "docs/templates.zh.md"),
     ("docs/online.md", "docs/online.zh.md"),
     ("docs/classify.md", "docs/classify.zh.md"),
+    ("docs/methods.md", "docs/methods.zh.md"),
+    ("docs/plan.md", "docs/plan.zh.md"),
 ]
 
 _TRAINING = ["train.max_steps=2", "train.precision=fp32"]
@@ -176,6 +181,8 @@ def folder(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     }.items():
         (here / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
     (here / "texts" / "a.txt").write_text("Tea is hot.\n\nBuns are baked.\n\nThe shop is small.\n")
+    draw(here / "photos", 8)
+    save_image_model(here / "eye", "ViT")
     shutil.copytree(base, here / "base")
     shutil.copy(base / "config.json", here / "config.json")
     monkeypatch.chdir(here)
@@ -185,8 +192,8 @@ def folder(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def localised(text: str) -> str:
-    """The tiny model in the place of the hub's."""
-    return text.replace("Qwen/Qwen3-0.6B", "base")
+    """The tiny models in the place of the hub's."""
+    return text.replace("Qwen/Qwen3-0.6B", "base").replace("google/vit-base-patch16-224", "eye")
 
 
 def run_words(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

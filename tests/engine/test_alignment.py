@@ -7,6 +7,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import random
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from forked import Blow, drafts, finish, fork_run, num_steps_done, struck
 from tiny_engine import LORA, curve, events, rows, save_model, weights_digest
 
 from attune.data import pack
@@ -128,12 +131,58 @@ def test_it_learns_and_resumes_bit_exactly(make: Make, objective: str, adapter: 
     assert held_out["metrics"] == events(whole, "eval_end")[0]["metrics"]
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+@pytest.mark.parametrize("adapter", ["full", LORA], ids=["full", "lora"])
+def test_killed_in_the_reference_pass_and_after_it(make: Make, adapter: Any, tmp_path: Path) -> None:
+    """While the reference's numbers are computed, while they are kept, between them and the first step, in a
+    step and inside the saving, each at a random place.
+    """
+    dice, settings = random.Random(str(adapter)), {"eval_steps": 3, "max_steps": 6}
+    whole = train(
+        make("whole", adapter=adapter, data={"cache_dir": str(tmp_path / "other")}, **settings)
+    ).output
+    broken = make("broken", adapter=adapter, save_steps=1, **settings)
+    run, place = Path(broken.output or ""), tmp_path / "cache"
+    forward = "transformers.models.llama.modeling_llama:LlamaModel.forward"
+
+    def kept() -> int:
+        return len(list(place.glob("reference-*.npy")))
+
+    struck(broken, Blow(forward, ("add_reference", "logps_of"), number=dice.randrange(2, 8)))
+    assert kept() == 0, "of half a pass nothing is kept"
+    number = dice.randrange(1, 3)
+    struck(broken, Blow("numpy:save", ("add_reference",), number=number))
+    assert kept() == number - 1
+    assert list(place.glob(".reference-*.tmp")), "it was being written"
+    struck(broken, Blow("attune.engine.train:_Loop._one_step", ("run",)))
+    assert (kept(), num_steps_done(run)) == (2, 0)
+    steps = dice.randrange(2, 4)
+    struck(broken, Blow("attune.engine.step:move", ("_update",), steps))
+    assert num_steps_done(run) == steps - 1
+    struck(broken, Blow("attune.engine.checkpoint:_write_json", ("_save",), 2, dice.randrange(1, 3)))
+    assert drafts(run)
+    assert num_steps_done(run) == steps + 1
+
+    finish(fork_run(broken))
+    assert [event["step"] for event in events(run, "run_started")][-2:] == [steps - 1, steps]
+    assert weights_digest(run) == weights_digest(whole)
+    assert curve(run) == curve(whole)
+    metrics = [[event["metrics"] for event in events(path, "step_end")] for path in (run, whole)]
+    assert metrics[0] == metrics[1]
+
+
 @pytest.mark.parametrize("objective", ["dpo", "kto"])
-@pytest.mark.parametrize("adapter", ["full", {"name": "lora", "rank": 4}], ids=["full", "lora"])
+@pytest.mark.parametrize(
+    "adapter",
+    ["full", {"name": "lora", "rank": 4}, {"name": "qlora", "rank": 4}],
+    ids=["full", "lora", "qlora"],
+)
 def test_before_the_first_step_policy_and_reference_are_equal(
     make: Make, objective: str, adapter: Any
 ) -> None:
     """So DPO's loss is log 2 and KTO's half of the weights; a pack is never another than its neighbours."""
+    if "qlora" in str(adapter):
+        pytest.importorskip("bitsandbytes", reason="needs bitsandbytes: pip install attune[qlora]")
     chosen = make("run", objective, adapter, max_steps=1, model=save_model_without_dropout(make))
     (event,) = events(train(chosen).output, "step_end")
     if objective == "dpo":
@@ -141,6 +190,34 @@ def test_before_the_first_step_policy_and_reference_are_equal(
     else:
         assert event["metrics"]["kl"] == pytest.approx(0, abs=1e-4)
     assert event["metrics"]["margin"] == pytest.approx(0, abs=1e-4)
+
+
+def test_preferences_of_several_turns(make: Make, prefs: Path) -> None:
+    """The whole conversation is the prompt; only the last answers are compared."""
+    before = [("user", "opens?"), ("assistant", "at ten"), ("user", "tea?")]
+    lines = [
+        {
+            "prompt": [{"role": role, "content": f"{text} {row}"} for role, text in before],
+            "chosen": "hot tea",
+            "rejected": "no",
+        }
+        for row in range(8)
+    ]
+    prefs.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    recipe = make("run", data={"held_out": 0.0}, max_steps=2, model=save_model_without_dropout(make))
+    with contextlib.ExitStack() as stack:
+        setup = setups.set_up(recipe, stack, (), fresh=False, accept_changes=False)
+        assert isinstance(setup, setups.Setup)
+        example, decode = setup.data.train[0], setup.tokenizer.decode
+    assert [turn in decode(example.prompt) for turn in ("opens? ", "at ten ", "tea? ")] == [True] * 3
+    learnt = [
+        decode([token for token, is_learnt in zip(*branch, strict=True) if is_learnt])
+        for branch in example.branches
+    ]
+    assert [text.removesuffix("<|im_end|>") for text in learnt] == ["hot tea", "no"]
+    first, second = events(train(recipe).output, "step_end")
+    assert first["loss"] == pytest.approx(np.log(2), abs=1e-5)
+    assert second["loss"] < first["loss"]
 
 
 def save_model_without_dropout(make: Make) -> Path:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from tiny_engine import LORA, MakeRecipe, curve, save_model, weights_digest
-from transformers import LlamaConfig
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from attune.engine import parts
 from attune.engine.events import Event, StepEnd
@@ -51,8 +51,9 @@ def test_compiled_layers_learn_the_same_without_compiling_every_batch_anew(
 
 def test_a_model_without_layers_cannot_be_compiled() -> None:
     odd: Any = torch.nn.Module()
-    odd.base = torch.nn.Module()
-    odd.base.config = LlamaConfig(num_hidden_layers=3)
+    shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    odd.base = LlamaForCausalLM(LlamaConfig(vocab_size=64, **shape))
+    odd.base.config.num_hidden_layers = 3
     with pytest.raises(RecipeError, match=r"no stack of 3 layers .* train\.compile=false"):
         parts.compile_layers(odd)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,11 @@ import pytest
 import torch
 from tiny_engine import MakeRecipe, curve, save_model, weights_digest
 
+from attune.adapters import bitfit, lora
+from attune.adapters.contract import base_model
+from attune.engine.attach import attach
 from attune.engine.events import Event, StepEnd
+from attune.engine.parts import open_model
 from attune.engine.plan import plan
 from attune.engine.train import train
 from attune.inference.decode import generate
@@ -64,6 +69,28 @@ def test_a_run_goes_on_to_the_same_weights(name: str, recipe: MakeRecipe) -> Non
     assert curve(again) == curve(whole)
 
 
+def test_a_start_from_the_data_is_found_again(recipe: MakeRecipe) -> None:
+    """A run that goes on ends in the same bits as one that was not stopped."""
+    asked = {"name": "lora", "rank": 4, "start": "eva"}
+    whole = train(recipe("whole", adapter=asked)).output
+    broken = recipe("broken", adapter=asked, save_steps=2)
+
+    def die(event: Event) -> None:
+        if isinstance(event, StepEnd) and event.step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(broken, listeners=[die])
+    assert weights_digest(train(broken).output) == weights_digest(whole)
+    plain = train(recipe("plain", adapter={**asked, "start": "zero"})).output
+    assert weights_digest(plain) != weights_digest(whole)
+    assert (
+        plan(recipe(adapter=asked)).num_trained_parameters
+        == json.loads((whole / "run.json").read_text())["num_trained_parameters"]
+    )
+    assert merge(whole, whole / "merged").mean_kl <= 1e-6
+
+
 @pytest.mark.parametrize("name", list(METHODS))
 def test_the_plan_counts_what_the_run_trains(name: str, recipe: MakeRecipe) -> None:
     asked = recipe(adapter=adapter(name), max_steps=2)
@@ -112,7 +139,7 @@ def test_it_merges(name: str, recipe: MakeRecipe, tmp_path: Path) -> None:
     report = merge(run, tmp_path / "merged")
     assert report.mean_kl <= 1e-6
     assert report.num_layers == (4 if name == "peft" else 14)
-    assert report.num_tokens > 20
+    assert report.num_compared > 20
 
 
 def test_a_bias_that_the_architecture_can_hold_is_merged(recipe: MakeRecipe, tmp_path: Path) -> None:
@@ -228,6 +255,11 @@ def test_new_tokens_are_learnt_saved_and_merged(recipe: MakeRecipe, rows_path: P
     assert merge(run.output, tmp_path / "merged").mean_kl <= 1e-6
     merged = load_for_inference(str(tmp_path / "merged"), "cpu")
     assert merged.model.config.vocab_size == 301
+    *_, notices = open_model(recipe(adapter={**asked, "train_tokens": ["t", 7, "<soup>"]}))
+    assert ("info", "New tokens: <soup>.") in notices
+    assert ("info", "The vocabulary has these tokens already; their rows learn: t.") in notices
+    with pytest.raises(RecipeError, match=r"train_tokens: an empty text is no token"):
+        plan(recipe(adapter={**asked, "train_tokens": ["", 7]}))
     with pytest.raises(RecipeError, match=r"train_tokens=999: ids of this tokenizer go from 0 to 299"):
         plan(recipe(adapter={**asked, "train_tokens": [999]}))
 
@@ -239,3 +271,17 @@ def test_whole_modules_are_learnt_saved_and_merged(recipe: MakeRecipe, tmp_path:
     assert merge(run.output, tmp_path / "merged").mean_kl <= 1e-6
     with pytest.raises(RecipeError, match=r"adapter\.modules_to_save: 'head'\..*lm_head"):
         plan(recipe(adapter={**asked, "modules_to_save": ["head"]}))
+
+
+def test_a_model_that_carries_an_adapter_gets_no_second(recipe: MakeRecipe) -> None:
+    """PEFT's around the model, one that transformers put into it, ours: all are seen."""
+    inside = lora.attach(base_model(), lora.Config(rank=4)).get_base_model()
+    for model in (
+        lora.attach(base_model(), lora.Config(rank=4)),
+        inside,
+        bitfit.attach(base_model(), bitfit.Config()),
+    ):
+        with pytest.raises(
+            RecipeError, match=r"carries an adapter already: .* Merge that one \(attune merge"
+        ):
+            attach(recipe(adapter="ia3"), model, None)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 from transformers import get_cosine_schedule_with_warmup, get_linear_schedule_with_warmup
 
-from attune.engine.optimize import adamw, learning_rate_at, num_warmup_steps
+from attune.engine import checkpoint
+from attune.engine.optimize import adamw, learning_rate_at, must_run_on, num_warmup_steps
+from attune.recipe.errors import RecipeError
 from attune.recipe.schema import Train
 
 
@@ -123,3 +126,43 @@ def test_two_steps_equal_the_equations() -> None:
         second = 0.99 * second + 0.01 * gradient**2
         value = value - 0.01 * (first / (1 - 0.9**step)) / ((second / (1 - 0.99**step)).sqrt() + 1e-8)
     torch.testing.assert_close(weight.detach(), value)
+
+
+def test_paged_moments_need_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Train(optimizer="paged_adamw")
+    with pytest.raises(
+        RecipeError, match=r"of an NVIDIA GPU, and there is none here\. Use train\.optimizer=adamw"
+    ):
+        must_run_on(torch.device("cpu"), asked)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(RecipeError, match=r"paged_adamw needs bitsandbytes.* or use train\.optimizer=adamw"):
+        must_run_on(torch.device("cuda"), asked)
+    must_run_on(torch.device("cpu"), Train())
+
+
+@pytest.mark.filterwarnings("ignore:Paged optimizers are not supported on CPU")
+def test_paged_adamw_takes_the_steps_of_adamw_and_goes_on_from_a_checkpoint(tmp_path: Path) -> None:
+    """On a CPU bitsandbytes runs the same optimizer without pages; pages themselves are not tested here."""
+    pytest.importorskip("bitsandbytes", reason="needs bitsandbytes, which is not here")
+    asked = {"weight_decay": 0.1, "adam_beta2": 0.95}
+    plain, paged = Train.model_validate(asked), Train.model_validate({**asked, "optimizer": "paged_adamw"})
+
+    def steps(net: nn.Module, optimizer: torch.optim.Optimizer, first: int, last: int) -> None:
+        for number in range(first, last + 1):
+            net(torch.full((2, 3), float(number))).square().sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+    one, two, three = model(), model(), model()
+    first, second, third = adamw(one, plain, 1e-2), adamw(two, paged, 1e-2), adamw(three, paged, 1e-2)
+    steps(one, first, 1, 4)
+    steps(two, second, 1, 2)
+    checkpoint.write(tmp_path, two, second, {"step": 2})
+    steps(two, second, 3, 4)
+    found, _ = checkpoint.newest(tmp_path)
+    assert found is not None
+    checkpoint.restore(found, three, third)
+    steps(three, third, 3, 4)
+    for mine, other, again in zip(one.parameters(), two.parameters(), three.parameters(), strict=True):
+        torch.testing.assert_close(other, mine, atol=1e-6, rtol=1e-5)
+        assert torch.equal(again, other)

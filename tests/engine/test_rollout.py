@@ -19,6 +19,7 @@ from attune.engine.online import dealt, explained
 from attune.engine.rollout import Group, Prompts
 from attune.engine.step import Micro
 from attune.evaluation.rewards import rewards
+from attune.inference.backends.torch import Decoder
 from attune.inference.sampling import Sample
 from attune.models.policy import Policy
 from attune.objectives import grpo
@@ -47,7 +48,7 @@ def prompts() -> Prompts:
 
 def rolled(policy: Policy, prompts: Prompts, model_dir: Path, asked: Any, seed: int = 3) -> list[Group]:
     return rollout.roll_out(
-        policy,
+        Decoder(policy),
         prompts,
         asked,
         Generation(temperature=1.0, max_new_tokens=6, seed=seed),
@@ -87,9 +88,9 @@ def test_what_was_sampled_is_what_is_measured(policy: Policy, prompts: Prompts, 
 
 def test_groups_are_laid_with_their_prompt_once_and_masked_where_cut(prompts: Prompts) -> None:
     samples = [
-        Sample([5, 6], True, [-1.0] * 3, 201),
-        Sample([5, 6, 7], False, [-1.0] * 3),
-        Sample([], True, [-1.0], 202),
+        Sample([5, 6], True, [-1.0, -2.0, -3.0], 201),
+        Sample([5, 6, 7], False, [-4.0] * 3),
+        Sample([], True, [-5.0], 202),
     ]
     group = Group(0, 2, samples, [], [0.0] * 3, {})
     store, lengths = rollout.laid([group], prompts, grpo.Config(), 100)
@@ -97,9 +98,12 @@ def test_groups_are_laid_with_their_prompt_once_and_masked_where_cut(prompts: Pr
     assert [list(ids) for ids, _ in store[0].branches] == [[5, 6, 201], [202]]
     assert store[0].prompt == prompts.ids(2)
     assert store.where([0]) == ["p.jsonl:3"]
+    assert rollout.sampled([group], grpo.Config()).tolist() == [-1.0, -2.0, -3.0, -5.0]
     kept, lengths = rollout.laid([group], prompts, grpo.Config(truncated="keep"), 100)
     assert lengths == [3, 3, 1]
     assert kept.num_learnt.tolist() == [7]
+    whole = rollout.sampled([group], grpo.Config(truncated="keep"))
+    assert whole.tolist() == [-1.0, -2.0, -3.0, -4.0, -4.0, -4.0, -5.0]
 
 
 def test_a_group_larger_than_a_pass_is_cut_between_answers(prompts: Prompts) -> None:
@@ -115,6 +119,7 @@ def test_a_group_larger_than_a_pass_is_cut_between_answers(prompts: Prompts) -> 
 def test_no_room_for_an_answer_is_said(prompts: Prompts) -> None:
     with pytest.raises(DataError, match=r"^2 prompts and 7 tokens .* window of 16 \(p.jsonl:4, p.jsonl:5\)"):
         rollout.check_room(prompts, 7, 16)
+    assert prompts.longest == 12
     rollout.check_room(prompts, 4, 16)
     rollout.check_room(prompts, 1000, None)
 

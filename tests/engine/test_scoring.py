@@ -209,7 +209,7 @@ def test_what_gives_scores_and_what_gives_answers_are_told_apart(
         predict(str(result.output), "a.csv", "a.txt")
     empty = tmp_path / "empty.csv"
     empty.write_text("id,size\n1,2\n")
-    with pytest.raises(DataError, match=r"no row holds a text to predict\. Its columns: id, size\."):
+    with pytest.raises(DataError, match=r"no row holds a text or an image .*columns: id, size\."):
         predict(str(result.output), str(empty), tmp_path / "p.csv")
 
 
@@ -228,7 +228,7 @@ def test_images_are_no_texts(classify: MakeRecipe, tmp_path: Path) -> None:
     rows = [{"image_path": f"{n}.png", "label": ("cat", "dog")[n % 2]} for n in range(12)]
     for row in rows:
         (tmp_path / row["image_path"]).write_bytes(png())
-    with pytest.raises(DataError, match="an image, and classify learns from texts"):
+    with pytest.raises(DataError, match="an image, and this model reads texts"):
         train(classify(data=write(tmp_path / "images.jsonl", rows)))
 
 

@@ -107,7 +107,7 @@ def test_it_goes_on_where_it_stopped(sampled: Any, prompts: str, tmp_path: Path)
 
 def test_a_judge_decides(sampled: Any, prompts: str, tmp_path: Path) -> None:
     found = collect(sampled, prompts, tmp_path / "p.jsonl", judges.judge("regex:^b"), GENERATION, limit=2)
-    assert found.num_new == 2
+    assert (found.num_new, found.num_left) == (2, 2)
     assert [(row["chosen"], row["by"]) for row in rows(tmp_path / "p.jsonl")] == [("bb", "regex:^b")] * 2
 
 
@@ -130,6 +130,8 @@ def test_no_prompt_and_no_place(sampled: Any, prompts: str, tmp_path: Path) -> N
     empty = write_lines(tmp_path / "empty.jsonl", [{"prompt": ""}])
     with pytest.raises(DataError, match=r"no prompt in it\. .* Give a file with a column prompt"):
         collect(sampled, str(empty), tmp_path / "p.jsonl", judges.judge("regex:b"), GENERATION)
+    with pytest.raises(DataError, match=r"exact compares with the right answer, and 4 of 4 rows have none"):
+        collect("no such model is opened", prompts, tmp_path / "p.jsonl", judges.judge("exact"), GENERATION)
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match=r"cannot be written .* --output"):
         collect(sampled, prompts, tmp_path / "file" / "p.jsonl", judges.judge("regex:b"), GENERATION)

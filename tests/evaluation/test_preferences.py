@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from attune.data.examples import Message, Origin, Preference
+from attune.data.examples import Message, Origin, Preference, Verdict
 from attune.data.layout import Segments
 from attune.evaluation import preferences
 from attune.evaluation.evaluate import evaluate
@@ -52,6 +52,19 @@ def test_ranks_by_hand() -> None:
     assert scored.scores[2] == {"likelier": pytest.approx(2 / 3)}
 
 
+def test_verdicts_by_hand() -> None:
+    """Followed where a good answer is likelier than the reference has it, and a bad one less likely."""
+    answer = (Message("assistant", "a"),)
+    verdicts = [Verdict(QUESTION, answer, good) for good in (True, True, False, False)]
+    questions = [Question(Origin("q", row), one, QUESTION) for row, one in enumerate(verdicts, 1)]
+    mine = [AnswerLogps([logp], [2]) for logp in (-1.0, -3.0, -1.0, -2.0)]
+    scored = blank(4)
+    preferences.add_verdicts(scored, questions, mine, [AnswerLogps([-2.0], [2])] * 4)
+    assert [row["followed"] for row in scored.scores] == [1.0, 0.0, 0.0, 0.5]
+    preferences.add_verdicts(alone := blank(4), questions, mine, None)
+    assert alone.scores == [{}] * 4
+
+
 def test_wins_by_hand() -> None:
     """Equal answers are a tie without asking; where one model did not answer there is no contest."""
     questions = [Question(Origin("q", row), Preference(QUESTION, ()), QUESTION) for row in range(1, 5)]
@@ -62,7 +75,7 @@ def test_wins_by_hand() -> None:
 
 
 def test_divergence_by_hand() -> None:
-    said = Said(Segments([1], (([2, 3], [True, True]),)), -1.0)
+    said = Said(Segments([1], (([2, 3], [True, True]),)), -1.0, "yes")
     scored = replace(blank(2), said=[said, None])
     preferences.add_divergence(scored, [AnswerLogps([-2.5], [2]), None])
     assert scored.scores == [{"kl": 1.5}, {}]
@@ -98,6 +111,17 @@ def test_a_run_on_preferences(run: Path, pairs: str) -> None:
     assert base.differences is not None
     assert "likelier" in base.differences
     assert "pair_accuracy" not in base.differences
+
+
+def test_a_run_on_verdicts(run: Path, tmp_path: Path) -> None:
+    """Its adapter is measured from its base, on good answers and on bad ones."""
+    rows = [
+        {"prompt": "Hi", "completion": text, "label": good} for text, good in (("Go.", False), ("Yo", True))
+    ]
+    data = str(write_lines(tmp_path / "verdicts.jsonl", rows))
+    found = evaluate(str(run), data, generation=Generation(max_new_tokens=2))
+    assert found.models[0]["scores"]["followed"]["n"] == 2
+    assert "likelier" not in found.models[0]["scores"], "one answer has no order"
 
 
 def test_a_judge_between_two_models(run: Path, pairs: str) -> None:

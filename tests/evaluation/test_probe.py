@@ -11,6 +11,7 @@ import pytest
 from attune.cli.main import run
 from attune.evaluation import probe_page
 from attune.evaluation.probe import Probe, probe
+from attune.models.merge import merge
 from attune.recipe.errors import DataError, RecipeError
 from attune.recipe.schema import Data
 
@@ -76,6 +77,28 @@ def test_a_number(base: Path, tmp_path: Path) -> None:
     found = probe(base, Data.model_validate(asked), pooling="mean,last")
     assert set(found.scores) <= {"mse", "r2", "pearson", "spearman"}
     assert found.baseline["mse"] > 0
+
+
+def test_an_adapter_is_probed_beside_its_base(base: Path, run: Path, tmp_path: Path) -> None:
+    """Of a quantity that nothing holds: its loss depends on every vector."""
+    rows = [{"text": f"{WORDS[n % 6]} {WORDS[n * 5 % 6]} {n}", "label": n * 37 % 11 + 0.5} for n in range(40)]
+    path = tmp_path / "numbers.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = {"train": str(path), "held_out": 0.3, "check": "off", "cache_dir": str(tmp_path / "cache")}
+
+    def losses(model: Path) -> list[float]:
+        found = probe(model, Data.model_validate(asked), layers="1,-1", pooling="mean")
+        return [one.cv_loss for one in found.settings]
+
+    adapted = losses(run)
+    merge(run, tmp_path / "merged")
+    assert adapted == pytest.approx(losses(tmp_path / "merged"), rel=1e-3)
+    assert adapted != pytest.approx(losses(base), rel=1e-3), "other vectors than the base's, from other files"
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    (tmp_path / "merged").rename(whole / "final")
+    (whole / "run.json").write_text("{}")
+    assert losses(whole) == pytest.approx(adapted, rel=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -32,7 +33,9 @@ STEPS: list[dict[str, Any]] = [
     }
     for s in range(1, 41)
 ]
-EVALS: list[dict[str, Any]] = [{"event": "eval_end", "step": s, "loss": 3.2 / s} for s in (20, 40)]
+EVALS: list[dict[str, Any]] = [
+    {"event": "eval_end", "step": s, "loss": 3.2 / s, "perplexity": math.exp(3.2 / s)} for s in (20, 40)
+]
 
 
 class Page(HTMLParser):
@@ -202,7 +205,7 @@ def test_a_pretraining_run_and_one_that_knows_little(folder: Path, tmp_path: Pat
     )
     _, page = read(report.write(folder))
     words = " ".join(page.text)
-    assert "attune · Pretraining" in words
+    assert "attune · Causal language modelling of plain text" in words
     assert "all weights" in words
     assert "Scores" not in page.headings
     bare = tmp_path / "bare"
@@ -225,3 +228,76 @@ def test_no_run_no_report(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"has no run.json: the run never began"):
         report.write(tmp_path)
     assert not (tmp_path / "report.html").exists()
+
+
+def test_a_run_by_rewards_shows_what_it_earned(folder: Path) -> None:
+    """Reward, parts and answers instead of a perplexity; a metric that nobody knows is drawn as well."""
+    record = {**RECORD, "objective": "grpo", "held_out_loss": -0.75, "warnings": ["Step 3: no signal: x"]}
+    (folder / "run.json").write_text(json.dumps(record))
+    metrics = [
+        {
+            "reward": s / 9,
+            "reward/exact_number": s / 9,
+            "kl": 0.1,
+            "answer_length": 7.0,
+            "odd": s,
+            "entropy": 2.0,
+        }
+        for s in range(1, 9)
+    ]
+    steps = [{**STEPS[at], "metrics": found} for at, found in enumerate(metrics)]
+    evals = [
+        {"event": "eval_end", "step": s, "loss": -r, "perplexity": None, "metrics": {"reward": r}}
+        for s, r in ((2, 0.25), (4, 0.75), (8, 0.5))
+    ]
+    write_lines(folder / "metrics.jsonl", [*steps, *evals])
+    parts = {"a": 1.0, "b": 0.5}
+    sample = {"prompt": EVIL.replace("\ud800", ""), "answer": "It is 8.", "reward": 1.25, "scores": parts}
+    write_lines(
+        folder / "samples.jsonl",
+        [{**sample, "step": 1, "finished": True}, {**sample, "step": 8, "answer": "8", "finished": False}],
+    )
+    text, page = read(report.write(folder))
+    assert_harmless(text, page)
+    words = " ".join(page.text)
+    assert "perplexity" not in words
+    assert "held-out loss" not in words
+    assert "attune · Group relative policy optimization" in words
+    assert "reward 0.75 held-out; 0.25 at first" in words, "of the best evaluation, which is the result"
+    assert "Answers that were learnt from" in page.headings
+    assert "cut off" in words
+    assert "a 1, b 0.5" in words
+    assert "At earlier steps" in words
+    pictures = [ElementTree.fromstring(one) for one in re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL)]
+    labels = [str(one.get("aria-label")).partition(":")[0] for one in pictures]
+    assert labels == [
+        "loss",
+        "reward",
+        "KL from the reference (nats)",
+        "entropy (nats a token)",
+        "answer length (tokens)",
+        "reward/exact_number",
+        "odd",
+        "learning rate",
+        "tokens a second",
+    ]
+    held_out = [title.text for title in pictures[1].iter("title")]
+    assert held_out == ["held-out: 2 → 0.25", "held-out: 4 → 0.75", "held-out: 8 → 0.5"]
+    assert list(pictures[0].iter("title")) == [], "minus the reward is not drawn as a loss"
+
+
+def test_a_run_by_preferences_shows_both_answers(folder: Path) -> None:
+    (folder / "run.json").write_text(json.dumps({**RECORD, "objective": "dpo"}))
+    metrics = {"accuracy": 0.75, "chosen_logps": -20.0, "rejected_logps": -30.0}
+    steps = [{**step, "metrics": metrics} for step in STEPS[:4]]
+    evals = [{"event": "eval_end", "step": 4, "loss": 0.8123, "perplexity": None, "metrics": metrics}]
+    write_lines(folder / "metrics.jsonl", [*steps, *evals])
+    text, page = read(report.write(folder))
+    words = " ".join(page.text)
+    assert "perplexity" not in words
+    assert "accuracy 0.75 held-out" in words
+    assert "0.812" in words
+    (logps,) = (one for one in re.findall(r"<figure>.*?</figure>", text, flags=re.DOTALL) if "nats an" in one)
+    assert re.findall(r'class="key (\w+)">(\w+)<', logps) == [("run", "better"), ("base", "worse")]
+    svg = ElementTree.fromstring(re.findall(r"<svg.*?</svg>", logps, flags=re.DOTALL)[0])
+    assert [line.get("class") for line in svg.iter("polyline")] == ["line run", "line base"]

@@ -105,7 +105,7 @@ def test_all_that_is_wrong_is_said_at_once(functions: Path, tmp_path: Path) -> N
     assert f"{functions} has no such function: 'scor'. Allowed: reference_of, score, short, text." in wrong[0]
     assert wrong[1] == "absent.py: no such file, so no reward."
     assert "odd.py cannot be run: ModuleNotFoundError: No module named 'nothing_of_this_name'" in wrong[2]
-    assert "no such reward (nor a file FILE.py:FUNCTION): 'exact_numbr'" in wrong[3]
+    assert "no such reward (nor a file FILE.py:FUNCTION, nor a folder): 'exact_numbr'" in wrong[3]
     assert wrong[4] == "json is named twice. Once is enough: give it a weight (*2)."
 
 

@@ -8,7 +8,14 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForSequenceClassification,
+    PreTrainedTokenizerFast,
+)
+
+from attune.models import heads
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
@@ -84,7 +91,24 @@ def write_lines(path: Path, rows: list[Any]) -> Path:
 def save_base(folder: Path, seed: int = 0, *, window: int = 256) -> Path:
     torch.manual_seed(seed)
     made = tokenizer()
-    config = LlamaConfig(
+    LlamaForCausalLM(_config(made, window)).save_pretrained(folder)
+    made.save_pretrained(folder)
+    return folder
+
+
+def save_reward_model(folder: Path, seed: int = 0) -> Path:
+    """As ``attune reward`` leaves one whose weights all learnt, with a tokenizer of its own: bytes."""
+    torch.manual_seed(seed)
+    made = tokenizer()
+    config = _config(made, 256)
+    heads.describe(config, heads.REWARD, made.pad_token_id)
+    LlamaForSequenceClassification(config).save_pretrained(folder)
+    made.save_pretrained(folder)
+    return folder
+
+
+def _config(made: PreTrainedTokenizerFast, window: int) -> LlamaConfig:
+    return LlamaConfig(
         vocab_size=len(made),
         hidden_size=32,
         intermediate_size=48,
@@ -96,6 +120,3 @@ def save_base(folder: Path, seed: int = 0, *, window: int = 256) -> Path:
         eos_token_id=1,
         pad_token_id=0,
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    made.save_pretrained(folder)
-    return folder

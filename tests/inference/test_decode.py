@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable
 from typing import Any
@@ -68,6 +69,26 @@ def test_the_batch_changes_nothing(tiny: Tiny, batch_tokens: int) -> None:
     generation = Generation(max_new_tokens=15, temperature=1.0, top_p=0.9, repetition_penalty=1.2, seed=5)
     alone = generate(model, prompts, generation, STOPS, batch_tokens=1)
     assert _ids(generate(model, prompts, generation, STOPS, batch_tokens=batch_tokens)) == _ids(alone)
+
+
+def test_who_shares_the_batch_does_not_matter(tiny: Tiny) -> None:
+    """Three samples a prompt on five places: rows leave and prompts enter; each prompt alone has the same."""
+    model, prompts = tiny("llama"), _prompts()
+    generation = Generation(max_new_tokens=15, temperature=1.0, seed=5)
+    shapes = _count_tokens(model)
+    together = generate(model, prompts, generation, STOPS, num_samples=3, batch_tokens=5 * 45)
+    read = [place for place, (_, columns) in enumerate(shapes) if columns > 1]
+    assert any(later - earlier > 1 for earlier, later in itertools.pairwise(read)), "some entered later"
+    assert max(rows for rows, _ in shapes) == 5
+    alone = [
+        generate(model, [prompt], generation, STOPS, num_samples=3, places=[place])[0]
+        for place, prompt in enumerate(prompts)
+    ]
+    assert _ids(together) == _ids(alone)
+    for ours, theirs in zip(together, alone, strict=True):
+        for mine, other in zip(ours, theirs, strict=True):
+            assert (mine.finished, mine.stop) == (other.finished, other.stop)
+            assert mine.logps == pytest.approx(other.logps, abs=1e-4)
 
 
 def test_samples_differ_and_more_of_them_keep_the_first(tiny: Tiny) -> None:

@@ -12,8 +12,8 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from attune.models import load
-from attune.models.load import load_config, load_for_inference, load_tokenizer, load_weights, resolve_run
+from attune.models.inputs import load_tokenizer, quiet
+from attune.models.load import load_config, load_for_inference, load_weights, resolve_run
 from attune.recipe.errors import ModelError
 from attune.recipe.schema import Model
 
@@ -28,7 +28,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = config("llama")
     settings.vocab_size = len(made)
     torch.manual_seed(0)
-    load.quiet()
+    quiet()
     from transformers import AutoModelForCausalLM
 
     AutoModelForCausalLM.from_config(settings).save_pretrained(folder)

@@ -71,6 +71,18 @@ def test_numbers_of_answers_at_their_tokens() -> None:
     assert advantages.per_answer(torch.tensor([1.0, 2.0, 4.0]), lengths).tolist() == [3.0, 0.0, 4.0]
 
 
+def test_sampling_weights() -> None:
+    """Ratios 1.5, 1 and 4, of which the last is cut; of answers 1.5 and 4."""
+    logps = torch.tensor([1.5, 1.0, 4.0]).log()
+    got = [
+        advantages.sampling_weights(logps, torch.zeros(3), (2, 0, 1), of_answers=whole)
+        for whole in (False, True)
+    ]
+    torch.testing.assert_close(got[0], torch.tensor([1.5, 1.0, 2.0]))
+    torch.testing.assert_close(got[1], torch.tensor([1.5, 1.5, 2.0]))
+    assert advantages.sampling_weights(logps[:0], logps[:0], (0,), of_answers=True).tolist() == []
+
+
 @pytest.mark.parametrize("function", [advantages.group_normalised, advantages.leave_one_out])
 def test_groups_do_not_see_each_other(function: object) -> None:
     assert callable(function)

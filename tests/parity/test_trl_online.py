@@ -35,22 +35,22 @@ def near(values: Tensor, seed: int) -> Tensor:
     return values + 0.4 * torch.randn(values.shape, generator=torch.Generator().manual_seed(seed))
 
 
-def padded() -> dict[str, Tensor]:
-    """TRL's batch: prompts padded on the left, answers on the right."""
+def padded(lengths: tuple[int, ...]) -> dict[str, Tensor]:
+    """TRL's batch: prompts padded on the left, answers on the right; one of no length is masked."""
     rows = [(prompt, answer) for prompt, answers in zip(PROMPTS, ANSWERS, strict=True) for answer in answers]
     before, after = max(map(len, PROMPTS)), max(LENGTHS)
     return {
         "prompt_ids": torch.tensor([[0] * (before - len(p)) + p for p, _ in rows]),
         "prompt_mask": torch.tensor([[0] * (before - len(p)) + [1] * len(p) for p, _ in rows]),
         "completion_ids": torch.tensor([a + [0] * (after - len(a)) for _, a in rows]),
-        "completion_mask": torch.tensor([[1] * len(a) + [0] * (after - len(a)) for _, a in rows]),
+        "completion_mask": torch.tensor([[1] * length + [0] * (after - length) for length in lengths]),
     }
 
 
-def in_rows(values_n: Tensor) -> Tensor:
+def in_rows(values_n: Tensor, lengths: tuple[int, ...]) -> Tensor:
     """Numbers of the learnt tokens as TRL's rows."""
     found = torch.zeros(len(LENGTHS), max(LENGTHS))
-    for row, part in enumerate(values_n.split(list(LENGTHS))):
+    for row, part in enumerate(values_n.split(list(lengths))):
         found[row, : len(part)] = part
     return found
 
@@ -97,19 +97,29 @@ def gradients(model: Any) -> dict[str, Tensor]:
     return found
 
 
-def compared(objective: ModuleType, config: Repeated, trainer: Any, trl: Any) -> None:
+def compared(
+    objective: ModuleType, config: Repeated, trainer: Any, trl: Any, lengths: tuple[int, ...] = LENGTHS
+) -> None:
+    """``lengths``: learnt tokens of each answer; 0 where it is masked for its truncation."""
     model = build("llama")
     policy = Policy(model)
     assert policy.packs
     segments = [
-        Segments(prompt, tuple((answer, [True] * len(answer)) for answer in answers))
-        for prompt, answers in zip(PROMPTS, ANSWERS, strict=True)
+        Segments(
+            prompt,
+            tuple(
+                (answer, [True] * len(answer))
+                for answer, length in zip(answers, lengths[3 * place :], strict=False)
+                if length
+            ),
+        )
+        for place, (prompt, answers) in enumerate(zip(PROMPTS, ANSWERS, strict=True))
     ]
     with torch.no_grad():
         now = policy(lay(list(enumerate(segments))))
-    seen = Experience(REWARDS, (3, 3), LENGTHS, near(now, 1), near(now, 2))
+    seen = Experience(REWARDS, (3, 3), lengths, near(now, 1), near(now, 2))
     given = objective.estimate(seen, config, config.beta)
-    cut = sum(LENGTHS[:3])
+    cut = sum(lengths[:3])
     parts = (slice(None, cut), slice(cut, None))
     batch = lay(
         [
@@ -122,14 +132,15 @@ def compared(objective: ModuleType, config: Repeated, trainer: Any, trl: Any) ->
     mine = gradients(model)
 
     policy.own_attention()
-    ends = torch.tensor([0, *LENGTHS[:-1]]).cumsum(0)
+    starts = torch.tensor([0, *lengths[:-1]]).cumsum(0)
+    assert seen.reference is not None
     inputs = {
-        **padded(),
-        "old_per_token_logps": in_rows(seen.logps),
-        "old_logps": in_rows(seen.logps).sum(1),
-        "ref_per_token_logps": in_rows(seen.reference) if seen.reference is not None else None,
-        "advantages": given["advantages"][ends],
-        "num_items_in_batch": torch.tensor(float(sum(LENGTHS))),
+        **padded(lengths),
+        "old_per_token_logps": in_rows(seen.logps, lengths),
+        "old_logps": in_rows(seen.logps, lengths).sum(1),
+        "ref_per_token_logps": in_rows(seen.reference, lengths),
+        "advantages": given["advantages"][starts],
+        "num_items_in_batch": torch.tensor(float(sum(lengths))),
     }
     theirs = trl._compute_loss(trainer, model, inputs)
     theirs.backward()
@@ -147,14 +158,24 @@ def compared(objective: ModuleType, config: Repeated, trainer: Any, trl: Any) ->
         ({"beta": 0.1}, "grpo"),
         ({"average": "constant", "scale": "none"}, "dr_grpo"),
         ({"average": "token", "clip_high": 0.28, "beta": 0.04}, "dapo"),
+        ({"average": "token"}, "bnpo"),
     ],
-    ids=["grpo", "grpo-kl", "dr-grpo", "dapo"],
+    ids=["grpo", "grpo-kl", "dr-grpo", "dapo", "bnpo"],
 )
 def test_grpo(options: dict[str, Any], loss_type: str) -> None:
     from trl.trainer.grpo_trainer import GRPOTrainer
 
     config = grpo.Config(max_new_tokens=MOST, **options)
     compared(grpo, config, trl_trainer(config, loss_type=loss_type), GRPOTrainer)
+
+
+def test_masked_answers() -> None:
+    """Two of six were cut. (In its mean over answers TRL counts those too, and ours does not.)"""
+    from trl.trainer.grpo_trainer import GRPOTrainer
+
+    config = grpo.Config(max_new_tokens=MOST, average="token", beta=0.04)
+    lengths = tuple(0 if answer in (1, 3) else length for answer, length in enumerate(LENGTHS))
+    compared(grpo, config, trl_trainer(config, loss_type="dapo"), GRPOTrainer, lengths)
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.1])

@@ -30,7 +30,7 @@ datasets = pytest.importorskip("datasets", reason="needs datasets: pip install a
 
 WORSE = ["Who knows, it may be 3.", "不知道。", "Rome.", "What?"]
 NAMES = {"bco": "bco_pair", "exo": "exo_pair", "nca": "nca_pair", "sppo": "sppo_hard"}
-"""TRL's names where they are others; ``cdpo`` it has not any more."""
+"""TRL's names where they are others; ``cdpo`` it has only where ``aot`` has one pair to sort."""
 
 Grads = dict[str, Tensor]
 
@@ -180,6 +180,44 @@ def test_dpo(name: str, dpo_trainer: Any) -> None:
         assert float(metrics["accuracy"]) / 4 == logged["rewards/accuracies"][-1]
 
 
+@pytest.mark.parametrize(
+    ("theirs", "weights", "options"),
+    [
+        (["aot"], [1.0], {"loss": "cdpo", "label_smoothing": 0.1}),
+        (["aot_unpaired"], [1.0], {"loss": "cdpo", "label_smoothing": 0.1}),
+        (["sigmoid", "sft"], [1.0, 0.5], {"nll_weight": 0.5}),
+        (["ipo", "sft"], [1.0, 0.5], {"loss": "ipo", "nll_weight": 0.5}),
+    ],
+    ids=["cdpo", "cdpo-unpaired", "sigmoid-nll", "ipo-nll"],
+)
+def test_dpo_pair_by_pair(
+    theirs: list[str],
+    weights: list[float],
+    options: dict[str, Any],
+    dpo_trainer: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What TRL sorts over a batch (aot) or weighs by length over a batch (the likelihood) is, in batches of
+    one pair, the mean over pairs that ours is.
+    """
+    trainer, inputs = dpo_trainer
+    monkeypatch.setattr(trainer, "loss_types", theirs)
+    monkeypatch.setattr(trainer, "loss_weights", weights)
+    count = len(QUESTIONS)
+    parts = [
+        {
+            name: rows[[row]] if len(rows) == count else rows[[row, count + row]]
+            for name, rows in inputs.items()
+        }
+        for row in range(count)
+    ]
+    whole = torch.stack([trainer._compute_loss(trainer.model, part, False) for part in parts]).mean()
+    policy = our_policy(trainer.model)
+    batch = with_reference(policy, in_order(inputs, preferences()))
+    loss = dpo.loss(policy(batch), batch, dpo.Config(beta=0.3, **options))[0] / dpo.denominator(batch)
+    must_agree((loss, gradients(policy.model, loss)), (whole, gradients(trainer.model, whole)))
+
+
 @pytest.mark.parametrize("name", ["kto", "apo_zero"])
 def test_kto(name: str, tmp_path: Path) -> None:
     labels = [True, False, False, True]
@@ -264,6 +302,22 @@ def test_simpo() -> None:
     policy, batch = Policy(build(adapter=True)), lay(list(enumerate(pieces)))
     total, _ = simpo.loss(policy(batch), batch, simpo.Config(beta=2.0, gamma=0.7))
     loss = total / simpo.denominator(batch)
+    must_agree((loss, gradients(policy.model, loss)), (theirs, gradients(model, theirs)))
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "cdpo", "hinge", "ipo"])
+def test_without_a_reference(name: str) -> None:
+    """CPO's forms are those of DPO whose reference is 1."""
+    cpo = pytest.importorskip("trl.experimental.cpo")
+    smoothing = 0.1 if name == "cdpo" else 0.0
+    options = {"loss_type": "sigmoid" if name == "cdpo" else name, "simpo_gamma": 0.0, "cpo_alpha": 0.0}
+    trainer = older(cpo.CPOTrainer, **options, beta=0.3, label_smoothing=smoothing, alpha=0.0)
+    model, pieces = build(adapter=True), preferences()
+    chosen, rejected, *_ = trainer.concatenated_forward(model, concatenated(pieces))
+    theirs = trainer.cpo_loss(chosen, rejected)[0].mean()
+    policy, batch = Policy(build(adapter=True)), lay(list(enumerate(pieces)))
+    config = dpo.Config(loss=name, beta=0.3, label_smoothing=smoothing or None, reference="none")
+    loss = dpo.loss(policy(batch), batch, config)[0] / dpo.denominator(batch)
     must_agree((loss, gradients(policy.model, loss)), (theirs, gradients(model, theirs)))
 
 

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ...recipe.messages import say
-from ..examples import Example, Labelled
-from ._finding import Context, Fact, Table
+from ..examples import Example, Labelled, RowError
+from ..images import BEGINNINGS, decode, no_image, read
+from ._finding import Context, Fact, Seen, Table
 from ._symptom import Hit, RowDetector, Symptom, meanings
 
 KINDS = ("labelled",)
@@ -23,8 +24,6 @@ _SYMPTOMS = {
 }
 NAMES = meanings(_SYMPTOMS)
 
-_BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"II*\x00", b"MM\x00*", b"RIFF")
-
 
 class Detector(RowDetector):
     """Decodes every image where Pillow is installed; else it looks at the first bytes of each, and says so."""
@@ -35,6 +34,13 @@ class Detector(RowDetector):
         super().__init__(context)
         self._decodes = importlib.util.find_spec("PIL") is not None
         self._num = 0
+
+    def see(self, seen: Seen) -> None:
+        """What a model's encoder has taken is decoded already; what it has not is a rejected row."""
+        if seen.encoded is None:
+            super().see(seen)
+        elif isinstance(seen.example, Labelled) and seen.example.image is not None:
+            self._num += 1
 
     def hits(self, example: Example) -> Iterator[Hit]:
         if isinstance(example, Labelled) and example.image is not None:
@@ -58,13 +64,10 @@ class Detector(RowDetector):
 
 def _decode(path: Path) -> str | None:
     """Why it cannot be decoded, or None."""
-    from PIL import Image
-
     try:
-        with Image.open(path) as image:
-            image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        return str(error).replace(str(path), "").strip(" '\"") or type(error).__name__
+        decode(read(str(path)))
+    except RowError as error:
+        return str(error)
     return None
 
 
@@ -74,6 +77,6 @@ def _begin(path: Path) -> str | None:
             start = file.read(8)
     except OSError as error:
         return error.strerror or str(error)
-    if start.startswith(_BEGINNINGS):
+    if start.startswith(BEGINNINGS):
         return None
-    return say("it begins with {start!r}", "文件头为 {start!r}", start=start)
+    return no_image(start)

@@ -15,6 +15,7 @@ from typing import Any
 
 from ...recipe.messages import join
 from ..examples import Example, texts
+from ..images import ImageReader
 from ..named import special_markers
 from ._finding import Context, Finding, excerpt
 from ._symptom import Hit, RowDetector, Symptom, Symptoms, meanings
@@ -130,7 +131,7 @@ class Detector(RowDetector):
 
 def special_tokens(tokenizer: Any) -> frozenset[str]:
     """The tokens that a tokenizer reads as one even in the midst of text, and that no turn is made of."""
-    if tokenizer is None:
+    if tokenizer is None or isinstance(tokenizer, ImageReader):
         return frozenset()
     added = getattr(tokenizer, "added_tokens_decoder", {}).values()
     tokens = {*tokenizer.all_special_tokens, *(token.content for token in added if token.special)}

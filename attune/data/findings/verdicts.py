@@ -66,11 +66,11 @@ class Detector:
 
 
 def _weights(good: int, bad: int) -> str:
-    """Weights that bring both sides to the same sum, as Ethayarajh et al. (2024, section 4.2) ask for."""
-    name, ratio = ("undesirable_weight", good / bad) if good > bad else ("desirable_weight", bad / good)
+    """What KTO does by itself, that both sides come to the same sum (Ethayarajh et al., 2024, section 4.2)."""
+    name, ratio = ("bad_weight", good / bad) if good > bad else ("good_weight", bad / good)
     return say(
-        "Weigh the rarer side: objective.{name}={ratio:.1f}",
-        "给较少的一方加权：objective.{name}={ratio:.1f}",
+        "attune kto weighs the rarer side {ratio:.1f} times; objective.{name} says otherwise",
+        "attune kto 会将较少的一方加权 {ratio:.1f} 倍；可用 objective.{name} 另行指定",
         name=name,
         ratio=ratio,
     )

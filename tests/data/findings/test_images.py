@@ -70,7 +70,7 @@ def test_without_pillow_the_first_bytes_tell(tmp_path: Path, monkeypatch: pytest
     made = detector(images, examples, "labelled")
     (finding,) = made.findings()
     assert numbers(finding) == [3]
-    assert "it begins with b'<html>'" in finding.rows[0].excerpt
+    assert "the file begins with b'<html>'" in finding.rows[0].excerpt
     (table,) = made.facts()
     assert table.rows[0] == ("images", 3)
     assert "pip install pillow" in table.rows[1][1]

@@ -30,7 +30,7 @@ def test_one_side_only_stops(one) -> None:
 
 @pytest.mark.parametrize(
     ("num_good", "num_bad", "cure"),
-    [(45, 4, "objective.undesirable_weight=11.2"), (2, 25, "objective.desirable_weight=12.5")],
+    [(45, 4, "11.2 times; objective.bad_weight"), (2, 25, "12.5 times; objective.good_weight")],
 )
 def test_beyond_ten_to_one_there_is_a_weight_to_type(num_good: int, num_bad: int, cure: str) -> None:
     finding = findings(verdicts, [GOOD] * num_good + [BAD] * num_bad, "verdict")["unbalanced_verdicts"]
