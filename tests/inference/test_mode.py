@@ -7,14 +7,14 @@ from collections.abc import Callable
 import pytest
 from transformers import PreTrainedModel
 
-from attune.inference.attention import NAME as decode_attention
+from attune.inference.attention import NAME as DECODE
 from attune.inference.mode import evaluating, standard_attention
 from attune.models import attention
 
 Tiny = Callable[..., PreTrainedModel]
 
 
-@pytest.mark.parametrize(("family", "used"), [("llama", decode_attention), ("gemma2", "eager")])
+@pytest.mark.parametrize(("family", "used"), [("llama", DECODE), ("gemma2", "eager")])
 def test_attention_is_switched_and_restored(tiny: Tiny, family: str, used: str) -> None:
     attention.register()
     model = tiny(family)
