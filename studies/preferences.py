@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pictures
 
 from attune.engine.train import train
 from attune.evaluation import pairwise
@@ -142,18 +143,20 @@ def one_seed(
     return found
 
 
+def together(seeds: list[dict[str, Numbers]], measure: str) -> Numbers:
+    """A measure of all seeds' pairs, for each model."""
+    return {name: np.concatenate([one[name][measure] for one in seeds]) for name in seeds[0]}
+
+
 def table(seeds: list[dict[str, Numbers]]) -> str:
     """Markdown: shares with intervals, and the gain over SFT on the same pairs."""
     lines = ["| model | likelier | gain over SFT | moved |", "|---|---|---|---|"]
-    whole = {
-        name: {key: np.concatenate([one[name][key] for one in seeds]) for key in ("likelier", "moved")}
-        for name in seeds[0]
-    }
-    for name, columns in whole.items():
-        share, moved = (bootstrap(columns[key]) for key in ("likelier", "moved"))
+    likelier, moves = together(seeds, "likelier"), together(seeds, "moved")
+    for name, column in likelier.items():
+        share, moved = bootstrap(column), bootstrap(moves[name])
         cells = [name, f"{share.mean:.1%} [{share.low:.1%}, {share.high:.1%}]", "–", "–"]
         if name != "SFT":
-            gain = paired_bootstrap(columns["likelier"], whole["SFT"]["likelier"])
+            gain = paired_bootstrap(column, likelier["SFT"])
             cells[2] = f"{gain.mean:+.1%} [{gain.low:+.1%}, {gain.high:+.1%}]"
             cells[3] = f"{moved.mean:.1%} [{moved.low:.1%}, {moved.high:.1%}]"
         lines.append(f"| {' | '.join(cells)} |")
@@ -165,13 +168,18 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("pairs", type=Path, help="instruction-data-with-preference.json")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--pictures", type=Path, help="folder for the picture of the table")
     options = parser.parse_args()
     rows = json.loads(options.pairs.read_text(encoding="utf-8"))
     rows = [row for row in rows if row["chosen"] != row["rejected"]]
     with tempfile.TemporaryDirectory() as folder:
         found = [one_seed(Path(folder) / str(seed), rows, seed, print) for seed in options.seeds]
     print(table(found))
+    if options.pictures:
+        shares = {name: bootstrap(column) for name, column in together(found, "likelier").items()}
+        label = "the better answer is likelier, share of held-out pairs"
+        pictures.intervals(options.pictures / "preferences.svg", label, shares)
 
 
 if __name__ == "__main__":

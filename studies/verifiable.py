@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pictures
 import torch
 
 from attune.data.examples import Message, Origin
@@ -132,8 +133,13 @@ def measure(run: Path) -> np.ndarray[Any, Any]:
 
 def kl_of(run: Path) -> float:
     """Nats a token from the start, mean of the last five steps."""
+    return float(np.mean(course(run, "kl")[-5:]))
+
+
+def course(run: Path, metric: str) -> list[float]:
+    """A number a step."""
     events = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
-    return float(np.mean([e["metrics"]["kl"] for e in events if e["event"] == "step_end"][-5:]))
+    return [event["metrics"][metric] for event in events if event["event"] == "step_end"]
 
 
 def main() -> None:
@@ -143,6 +149,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("--sft-steps", type=int, default=400)
     parser.add_argument("--steps", type=int, help="of every method; default: each its own")
+    parser.add_argument("--pictures", type=Path, help="folder for the courses of reward and KL")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
@@ -157,6 +164,7 @@ def main() -> None:
     print(
         "| method | reward after | right | form | gain | KL | seconds a run |\n|---|---|---|---|---|---|---|"
     )
+    courses: dict[str, dict[str, list[list[float]]]] = {"reward": {}, "kl": {}}
     for method in options.methods:
         begun = time.monotonic()
         runs = [learn(options.out, method, seed, options.steps or STEPS[method]) for seed in options.seeds]
@@ -171,6 +179,13 @@ def main() -> None:
             f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] | {kls} | {seconds:.0f} |",
             flush=True,
         )
+        for metric, panels in courses.items():
+            panels[method.upper()] = [course(run, metric) for run in runs]
+    if options.pictures:
+        pictures.courses(
+            options.pictures / "reward.svg", "mean reward of the sampled answers", courses["reward"]
+        )
+        pictures.courses(options.pictures / "kl.svg", "KL, nats a token", courses["kl"])
 
 
 if __name__ == "__main__":
