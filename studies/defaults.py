@@ -1,6 +1,6 @@
 """Do the defaults of every method work? Each against a modest search, on three small tasks.
 
-    python studies/defaults.py --data ../shared/data --out /tmp/methods
+    python studies/defaults.py --data data --out /tmp/methods
 
 Base and tasks are those of ``tasks.py``. For each method and task the search begins at the default step size
 and climbs a ladder of factors to the lowest held-out loss; there it tries another value of the method's main

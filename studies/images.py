@@ -1,6 +1,6 @@
 """What does a small model of images bring to classes that it has not seen? Probe, LoRA and full fine-tuning.
 
-    python studies/images.py ../shared/data/img_cifar10_subset --out /tmp/images
+    python studies/images.py cifar10/ --out /tmp/images
 
 The argument is a folder with ``train/`` and ``test/``, each with a folder of images a class. Every other
 class (in the order of names) is in the first half, the rest in the second. A small ViT and a small ResNet

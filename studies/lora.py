@@ -1,6 +1,6 @@
 """Three findings of the LoRA paper (Hu et al., arXiv 2106.09685) on a model of a million weights.
 
-    python studies/lora.py --data ../shared/data --out /tmp/methods
+    python studies/lora.py --data data --out /tmp/methods
 
 (a) LoRA against full fine-tuning, bottleneck adapters, BitFit and prefix tuning, at equal steps: score,
 trained parameters, memory, time. (b) Which of Wq, Wk, Wv, Wo, with equally many trained parameters (their
