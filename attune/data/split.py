@@ -80,12 +80,6 @@ def _sides(held_out: Sequence[int], num: int) -> tuple[list[int], list[int]]:
     return [index for index in range(num) if index not in held], sorted(held)
 
 
-def leaks(train: Sequence[Example], held_out: Sequence[Example]) -> list[int]:
-    """The indices of the held-out examples whose prompt is in the training data too."""
-    known = {prompt_key(example) for example in train}
-    return [index for index, example in enumerate(held_out) if prompt_key(example) in known]
-
-
 def _place(seed: int, key: str) -> float:
     """Uniform in [0, 1); the first 8 bytes of a hash, so that it is the same on every machine and in every
     version.

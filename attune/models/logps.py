@@ -67,15 +67,6 @@ def logps_and_entropy(
     return outputs[0], outputs[1] if entropy else None
 
 
-def logps_through(
-    layer: nn.Module, hidden: Tensor, targets: Tensor, scale: float = 1.0, softcap: float | None = None
-) -> Tensor:
-    """The same for a head that is more than one matrix (an adapter on it, say): ``layer`` itself makes the
-    logits, a chunk at a time, and again in the backward pass.
-    """
-    return logps_and_entropy_through(layer, hidden, targets, scale, softcap, entropy=False)[0]
-
-
 def logps_and_entropy_through(
     layer: nn.Module,
     hidden: Tensor,
@@ -85,7 +76,9 @@ def logps_and_entropy_through(
     *,
     entropy: bool = True,
 ) -> tuple[Tensor, Tensor | None]:
-    """``logps_and_entropy`` through ``layer``, as ``logps_through`` has it."""
+    """The same for a head that is more than one matrix (an adapter on it, say): ``layer`` itself makes the
+    logits, a chunk at a time, and again in the backward pass.
+    """
 
     def chunk(rows: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
         logits = layer(rows).float() * scale

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attune.data.examples import Conversation, Example, Message, Text, prompt_key
-from attune.data.split import leaks, split, split_keys, split_strata
+from attune.data.split import split, split_keys, split_strata
 
 
 def asked(prompt: str, answer: str = "yes", system: str | None = None) -> Conversation:
@@ -106,13 +106,6 @@ def test_texts_are_their_own_prompt():
     train, held = split(twice, 0.3, seed=5)
     assert held
     assert {index // 2 for index in train}.isdisjoint({index // 2 for index in held})
-
-
-def test_leaks_names_the_held_out_rows_that_training_holds():
-    train = [asked("a"), asked("b", system="S")]
-    held = [asked("c"), asked(" b ", "another answer"), asked("a")]
-    assert leaks(train, held) == [1, 2]
-    assert leaks([], held) == []
 
 
 def test_split_keys_is_the_same_rule_without_the_limit():
